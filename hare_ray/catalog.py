@@ -1,0 +1,115 @@
+"""Where finished tables and files lie, in a form small enough to travel to every worker."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hare_ray.listing import splits
+from hare_ray.manifest import Manifest
+from hare_ray.schema import LEDGER, SPLIT
+from hare_ray.stage import Source, Stage
+from hare_ray.store import Root, filesystem
+
+COMPRESSION = "zstd"
+ROW_GROUP_ROWS = 1 << 16
+"""Fixed, as is everything that shapes Parquet bytes: equal tables become equal files."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A finished stage: its folder under a root, and the rows of each part (or the names of its files)."""
+
+    root: Root
+    folder: str
+    rows: tuple[int, ...] = ()
+    bytes: tuple[int, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+def place(root: Root, manifest: Manifest) -> Place:
+    """Where a manifest under `root` says the stage lies."""
+    at = Root(manifest["location"]) if "location" in manifest else root
+    rows = tuple(part["rows"] for part in manifest.get("parts", ()))
+    sizes = tuple(part["bytes"] for part in manifest.get("parts", ()))
+    files = tuple(entry["name"] for entry in manifest.get("files", ()))
+    return Place(at, f"{manifest['name']}/{manifest['fingerprint'][:12]}", rows, sizes, files)
+
+
+@dataclass
+class Catalog:
+    """Finished stages by fingerprint."""
+
+    places: dict[str, Place] = field(default_factory=dict)
+
+    def rows(self, stage: Stage) -> tuple[int, ...]:
+        """Rows of each part of a finished table."""
+        return self.places[stage.fingerprint].rows
+
+    def read(self, stage: Stage, part: int, columns: tuple[str, ...] | None = None) -> pa.Table:
+        """One part of a finished table, or some of its columns."""
+        where = self.places[stage.fingerprint]
+        name = f"{where.folder}/part-{part:05d}.parquet"
+        wanted = None if columns is None else list(columns)
+        if where.root.local is not None:
+            return pq.ParquetFile(where.root.local / name, memory_map=True).read(columns=wanted)
+        fs, path = filesystem(where.root.url)
+        with fs.open(f"{path}/{name}", "rb") as file:
+            return pq.ParquetFile(file).read(columns=wanted)
+
+    def ledger(self, stage: Stage, part: int) -> pa.Table:
+        """What one part of a finished base dropped."""
+        where = self.places[stage.fingerprint]
+        return read_ledger(where, part)
+
+    def files(self, stage: Stage) -> Path:
+        """The local folder with the files of a Source or a finished Make."""
+        if isinstance(stage, Source):
+            return Path(stage.resolved[0]) if "://" not in stage.location else _fetched(stage)
+        where = self.places[stage.fingerprint]
+        return where.root.folder(where.folder)
+
+    def splits(self, stage: Stage) -> list[pa.Table]:
+        """One SPLIT table per part of a Source or Make; each file of a Make is a part."""
+        if isinstance(stage, Source):
+            return splits(*stage.resolved, stage.part_bytes)
+        where = self.places[stage.fingerprint]
+        base = f"{where.root.url}/{where.folder}"
+        rows = [{"file": name, "path": f"{base}/{name}", "start": 0, "end": -1} for name in where.files]
+        return [pa.Table.from_pylist([row], schema=SPLIT) for row in rows]
+
+
+def _fetched(source: Source) -> Path:
+    """A remote Source's files as a local folder, copied once per machine."""
+    folder, _ = source.resolved
+    parent, _, name = folder.rpartition("/")
+    return Root(parent).folder(name)
+
+
+def read_ledger(where: Place, part: int) -> pa.Table:
+    """The ledger of one part; empty where nothing was dropped."""
+    try:
+        return pq.read_table(io.BytesIO(where.root.read(f"{where.folder}/ledger-{part:05d}.parquet")))
+    except FileNotFoundError:
+        return LEDGER.empty_table()
+
+
+def parquet(table: pa.Table) -> bytes:
+    """The Parquet bytes of a table, the same for equal rows whatever their chunks."""
+    buffer = io.BytesIO()
+    pq.write_table(
+        table.combine_chunks(), buffer, compression=COMPRESSION, row_group_size=ROW_GROUP_ROWS, store_schema=True
+    )
+    return buffer.getvalue()
+
+
+def commits(root: Root, folder: str) -> dict[int, dict[str, Any]]:
+    """The committed parts of a stage in progress, by number."""
+    names = [n for n in root.names(folder) if n.startswith("part-") and n.endswith(".json")]
+    return {int(name[5:-5]): json.loads(root.read(f"{folder}/{name}")) for name in names}

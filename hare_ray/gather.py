@@ -1,0 +1,131 @@
+"""The desk a Gather or Make works at: it reads finished tables and files, and writes its own.
+
+A desk travels to workers (`desk.map`), so it holds only names and places.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from hare_ray.catalog import Catalog, parquet
+from hare_ray.manifest import Manifest, encode, folder, load
+from hare_ray.schema import conform
+from hare_ray.stage import Rebalance, Stage, Table
+from hare_ray.store import Root
+from hare_ray.work import characters, reasons
+
+Mapper = Callable[[Callable[[Any], Any], list[Any]], list[Any]]
+"""Applies a function to every item, somewhere; results in order."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a Gather or Make sees of the run."""
+
+    stage: Stage
+    root: Root
+    catalog: Catalog
+    mapper: Mapper
+    folder: Path
+    """A local folder of its own; what a Make leaves in it becomes its files."""
+
+    def parts(self, stage: Stage) -> int:
+        """Number of parts of a finished table."""
+        return len(self.catalog.rows(stage))
+
+    def rows(self, stage: Stage) -> list[int]:
+        """Rows of each part of a finished table."""
+        return list(self.catalog.rows(stage))
+
+    def read(self, stage: Stage, part: int, columns: Iterable[str] | None = None) -> pa.Table:
+        """One part of a finished table."""
+        return self.catalog.read(stage, part, tuple(columns) if columns is not None else None)
+
+    def files(self, stage: Stage) -> Path:
+        """The local folder with the files of a Source or Make."""
+        return self.catalog.files(stage)
+
+    def manifest(self, stage: Stage) -> Manifest:
+        """The manifest of a finished input."""
+        found = load(self.root, stage.name)
+        if found is None:
+            raise ValueError(f"{stage!r} is not finished; make it an input of {self.stage!r}")
+        return found
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """`function` of every item, in parallel; results in the order of the items."""
+        return self.mapper(function, list(items))
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep bytes for later steps of the same stage; gone when it is done."""
+        self.root.write(f"{folder(self.stage)}/scratch/{name}", data)
+
+    def get(self, name: str) -> bytes:
+        """Bytes that `put` kept."""
+        return self.root.read(f"{folder(self.stage)}/scratch/{name}")
+
+    def write(self, part: int, table: pa.Table) -> None:
+        """Write and commit one part."""
+        assert isinstance(self.stage, Table)
+        rows = conform(table, self.stage.schema(), repr(self.stage))
+        data = parquet(rows)
+        place = folder(self.stage)
+        self.root.write(f"{place}/part-{part:05d}.parquet", data)
+        books = {"rows": len(rows), "reasons": reasons(rows), **characters(rows)}
+        commit = {
+            "rows": len(rows),
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "ledger_rows": 0,
+            "books": {self.stage.name: books},
+        }
+        self.root.write(f"{place}/part-{part:05d}.json", encode(commit))
+
+
+def check_aligned(desk: Desk) -> None:
+    """Refuse an opinion whose parts do not match its base."""
+    place = folder(desk.stage)
+    expected = list(desk.catalog.rows(desk.stage.base))
+    from hare_ray.catalog import commits
+
+    got = commits(desk.root, place)
+    rows = [got[part]["rows"] for part in sorted(got)]
+    if rows != expected:
+        raise ValueError(f"{desk.stage!r} wrote parts of {rows} rows for a base of {expected}")
+
+
+def groups(sizes: tuple[int, ...], part_bytes: int) -> list[list[int]]:
+    """Neighbouring parts whose sizes add up to at most `part_bytes`; a larger one stands alone."""
+    found: list[list[int]] = []
+    filled = 0
+    for part, size in enumerate(sizes):
+        if not found or filled + size > part_bytes:
+            found.append([])
+            filled = 0
+        found[-1].append(part)
+        filled += size
+    return found
+
+
+def rebalance(desk: Desk) -> None:
+    """Write the parts of a Rebalance: planned from the manifests, joined in order."""
+    stage = desk.stage
+    assert isinstance(stage, Rebalance)
+    sizes = desk.catalog.places[stage.docs.fingerprint].bytes
+    desk.map(_Join(desk), list(enumerate(groups(sizes, stage.part_bytes))))
+
+
+@dataclass(frozen=True)
+class _Join:
+    desk: Desk
+
+    def __call__(self, item: tuple[int, list[int]]) -> None:
+        part, members = item
+        assert isinstance(self.desk.stage, Rebalance)
+        self.desk.write(part, pa.concat_tables([self.desk.read(self.desk.stage.docs, m) for m in members]))

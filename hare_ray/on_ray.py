@@ -1,0 +1,190 @@
+"""Ray as the engine: the only module that speaks `ray.data`.
+
+A pass is one Ray Data pipeline over part numbers. Each block holds one row, the part, so a thousand small parts stay
+a thousand tasks and nothing is ever re-cut; stateless members are one operator, a stage with a GPU or a loaded model
+is an actor pool of its own, and between operators the part's tables travel through the object store.
+
+Ray retries a task whose worker died without end; `work.PassWork` counts attempts on disk and changes its method, so
+it does end. An exception in a part comes back as an outcome, because in Ray Data it would abort all other parts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from hare_ray.executor import Operator, Outcome, attempt
+from hare_ray.gather import Mapper
+from hare_ray.stage import Needs
+from hare_ray.store import Root
+from hare_ray.work import Flow, PassWork
+
+QUIET = logging.ERROR
+SILENT_SECONDS = 24 * 3600
+"""Ray Data fails a pipeline that yields nothing for 30 minutes; a part has a watchdog of its own."""
+
+
+def start(workers: int | None) -> None:
+    """Join the cluster this process belongs to (`RAY_ADDRESS`, a submitted job), else start one on this machine.
+
+    A cluster is never searched for. Tokens are required unless RAY_AUTH_MODE says otherwise: a Ray port runs code.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if not ray.is_initialized():
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(logging_level=QUIET)
+        else:
+            ray.init(address="local", num_cpus=workers, logging_level=QUIET, log_to_driver=False)
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = SILENT_SECONDS
+    logging.getLogger("ray.data").setLevel(QUIET)
+
+
+def check_shared(root: Root) -> None:
+    """Raise ValueError unless every node sees a file written under a local root."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if root.local is None or len(nodes) < 2:
+        return
+    name = f".seen-{uuid.uuid4().hex[:8]}"
+    root.write(name, b"")
+    look = ray.remote(num_cpus=0)(root.exists)
+    asked = {
+        node["NodeManagerAddress"]: look.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(name)
+        for node in nodes
+    }
+    blind = [address for address, answer in asked.items() if not ray.get(answer)]
+    root.delete(name)
+    if blind:
+        raise ValueError(
+            f"the root {root.url} is not visible on {', '.join(sorted(blind))}; expected a folder that every node "
+            "mounts; use a shared file system or an object store such as s3://bucket/run"
+        )
+
+
+def resources(needs: Needs) -> dict[str, Any]:
+    """Ray's names for what a worker needs."""
+    return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "memory": needs.memory_bytes}
+
+
+def ray_map(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    """One Ray task per item; results in order."""
+    import ray
+
+    def apply(item: Any) -> Any:
+        return function(item)
+
+    task: Any = ray.remote(num_cpus=1)(apply)
+    return ray.get([task.remote(item) for item in items])
+
+
+class OnRay:
+    """Parts as a Ray Data pipeline, whole stages as Ray tasks."""
+
+    def __init__(self, root: Root, workers: int | None = None) -> None:
+        """Start or join a cluster and check that it shares the root."""
+        start(workers)
+        check_shared(root)
+
+    @property
+    def mapper(self) -> Mapper:
+        """One task per item."""
+        return ray_map
+
+    def parts(self, work: PassWork, parts: list[int], operators: list[Operator]) -> Iterator[Outcome]:
+        """Outcomes as parts end."""
+        import ray.data
+
+        flowing = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
+        if flowing.num_blocks() != len(parts):
+            raise RuntimeError(f"Ray Data cut {len(parts)} parts into {flowing.num_blocks()} blocks")
+        for position, operator in enumerate(operators):
+            step: Any = Step(work, operator, position == 0, position == len(operators) - 1)
+            options = resources(operator.needs)
+            if operator.needs.actors is not None:
+                options["compute"] = ray.data.ActorPoolStrategy(size=operator.needs.actors)
+                flowing = flowing.map_batches(
+                    StepActor, fn_constructor_args=(step,), batch_size=None, batch_format="pyarrow", **options
+                )
+            else:
+                flowing = flowing.map_batches(step, batch_size=None, batch_format="pyarrow", **options)
+        batches: Any = flowing.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        for batch in batches:
+            for row in batch.to_pylist():
+                yield Outcome(**json.loads(row["outcome"]))
+
+    def call(self, function: Callable[[], Any], needs: Needs) -> Any:
+        """In a Ray task, so that a head without CPUs does no work."""
+        import ray
+        from ray.exceptions import RayTaskError
+
+        def whole() -> Any:
+            return function()
+
+        options = {key: value for key, value in resources(needs).items() if value}
+        task: Any = ray.remote(**options)(whole)
+        try:
+            return ray.get(task.remote())
+        except RayTaskError as error:  # the user's fault reads the same as in a plain loop
+            raise error.cause from error
+
+
+class Step:
+    """One operator as Ray Data sees it: a table of parts in, a table of parts out."""
+
+    def __init__(self, work: PassWork, operator: Operator, first: bool, last: bool) -> None:
+        """Say which members, and whether the part begins or ends here."""
+        self.work, self.members, self.first, self.last = work, operator.members, first, last
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Every part of the batch (there is one) through the members."""
+        rows = [self._one(row) for row in batch.to_pylist()]
+        schema = pa.schema([("part", pa.int64()), ("flow", pa.large_binary()), ("outcome", pa.string())])
+        return pa.Table.from_pylist(rows, schema=schema)
+
+    def _one(self, row: dict[str, Any]) -> dict[str, Any]:
+        part = row["part"]
+        if row.get("outcome"):  # it failed in an earlier operator
+            return row
+        flow = None
+
+        def go() -> dict[str, int]:
+            nonlocal flow
+            flow = Flow(part) if self.first else pickle.loads(row["flow"])
+            return self.work.run(flow, self.members, self.last)
+
+        outcome = attempt(part, go)
+        if self.last or outcome.error:
+            return {"part": part, "flow": None, "outcome": json.dumps(asdict(outcome))}
+        return {"part": part, "flow": pickle.dumps(flow, protocol=5), "outcome": None}
+
+
+class StepActor:
+    """A Step in a long-lived worker."""
+
+    def __init__(self, step: Step) -> None:
+        """Take the step; models load at the first part."""
+        self.step = step
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """As the step does."""
+        return self.step(batch)

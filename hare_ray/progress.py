@@ -1,0 +1,122 @@
+"""What a person sees while a run goes on: bars with an ETA on a terminal, one line per finished unit anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from hare_ray.executor import Outcome
+from hare_ray.manifest import Manifest
+from hare_ray.passes import Pass, Unit
+from hare_ray.stage import Stage
+
+Advance = Callable[[Outcome], None]
+
+
+class Progress(Protocol):
+    """Told what happens."""
+
+    def planned(self, order: list[Stage], manifests: dict[str, Manifest], units: list[Unit]) -> None:
+        """The plan, before anything runs."""
+        ...
+
+    def parts(self, unit: Pass, count: int, done: int) -> contextlib.AbstractContextManager[Advance]:
+        """A pass over `count` parts begins, `done` of them are there already."""
+        ...
+
+    def whole(self, stage: Stage) -> contextlib.AbstractContextManager[None]:
+        """A barrier begins."""
+        ...
+
+    def finished(self, unit: Unit, manifests: list[Manifest]) -> None:
+        """A unit is done."""
+        ...
+
+
+class Silent:
+    """Says nothing."""
+
+    def planned(self, order: list[Stage], manifests: dict[str, Manifest], units: list[Unit]) -> None:
+        """Nothing."""
+
+    @contextlib.contextmanager
+    def parts(self, unit: Pass, count: int, done: int) -> Iterator[Advance]:
+        """Nothing."""
+        yield lambda outcome: None
+
+    @contextlib.contextmanager
+    def whole(self, stage: Stage) -> Iterator[None]:
+        """Nothing."""
+        yield
+
+    def finished(self, unit: Unit, manifests: list[Manifest]) -> None:
+        """Nothing."""
+
+
+class Live:
+    """Bars and lines on a console."""
+
+    def __init__(self, console: Console) -> None:
+        """Write to `console`."""
+        self.console = console
+        self.began = time.time()
+
+    def planned(self, order: list[Stage], manifests: dict[str, Manifest], units: list[Unit]) -> None:
+        """How much there is to do."""
+        if not units:
+            self.console.print(f"all {len(manifests)} stages are done; nothing to run")
+
+    def _bars(self) -> Bars:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+        )
+        return Bars(*columns, console=self.console, transient=True)
+
+    @contextlib.contextmanager
+    def parts(self, unit: Pass, count: int, done: int) -> Iterator[Advance]:
+        """A bar of parts, with rows per second."""
+        began, rows = time.time(), 0
+        with self._bars() as bars:
+            task = bars.add_task(unit.name, total=count, completed=done, rate="")
+
+            def advance(outcome: Outcome) -> None:
+                nonlocal rows
+                rows += max(outcome.rows.values(), default=0)
+                bars.update(task, advance=1, rate=f"{rows / (time.time() - began):,.0f} rows/s")
+
+            yield advance
+
+    @contextlib.contextmanager
+    def whole(self, stage: Stage) -> Iterator[None]:
+        """A pulse."""
+        with self._bars() as bars:
+            bars.add_task(stage.name, total=None, rate="")
+            yield
+
+    def finished(self, unit: Unit, manifests: list[Manifest]) -> None:
+        """Name, rows in and out, seconds."""
+        for manifest in manifests:
+            seconds = manifest["run"]["seconds"]
+            name = unit.name if manifest is manifests[0] else manifest["name"]
+            self.console.print(f"[green]done[/] {name:<40} {tally(manifest):<34} {seconds:7.1f} s", highlight=False)
+
+
+def tally(manifest: Manifest) -> str:
+    """Rows of a stage in words."""
+    if "parts" in manifest:
+        rows = sum(part["rows"] for part in manifest["parts"])
+        lost = sum(part["ledger_rows"] for part in manifest["parts"])
+        return f"{rows:,} rows" + (f", {lost:,} dropped" if lost else "")
+    return f"{len(manifest.get('files', ()))} files"

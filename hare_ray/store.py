@@ -1,0 +1,158 @@
+"""A root: the directory of a run, local or on an object store (anything fsspec opens).
+
+Every object is whole or absent. Locally it is written aside, synced and moved into place; on an object store it is
+serialised in memory first and sent as one PUT (a multipart upload, which appears when it is complete, from 100 MiB
+on), because a stream that is interrupted can leave half an object under its final name. Nothing is ever renamed on an
+object store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
+"""URL scheme -> extra of this package that brings its driver."""
+
+ASIDE = ".aside"
+"""Folder of a local root for files being written; what a killed process leaves there, the next driver removes."""
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of `url` and the path on it."""
+    scheme = url.split("://", 1)[0] if "://" in url else "file"
+    try:
+        # Listings go stale while workers write, so none are cached.
+        return fsspec.core.url_to_fs(url, use_listings_cache=False) if scheme != "file" else fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        extra = EXTRAS.get(scheme, scheme)
+        raise ValueError(f"{url} needs a driver for {scheme}://: pip install 'hare_ray[{extra}]'") from error
+
+
+@dataclass(frozen=True)
+class Root:
+    """Objects under one URL, addressed by relative names with forward slashes."""
+
+    url: str
+
+    @cached_property
+    def local(self) -> Path | None:
+        """The root as a local path, or None on an object store."""
+        if "://" not in self.url:
+            return Path(self.url)
+        return Path(self.url.removeprefix("file://")) if self.url.startswith("file://") else None
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str]:
+        return filesystem(self.url.rstrip("/"))
+
+    def __getstate__(self) -> dict[str, str]:
+        """Only the URL travels; connections are opened anew."""
+        return {"url": self.url}
+
+    def _key(self, name: str) -> str:
+        return f"{self._remote[1]}/{name}"
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put `data` under `name`, whole or not at all."""
+        if self.local is None:
+            self._remote[0].pipe_file(self._key(name), data)
+            return
+        path = self.local / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.local / ASIDE / uuid.uuid4().hex
+        aside.parent.mkdir(exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Put `data` under `name` unless something is there; says whether it did."""
+        if self.local is None:
+            try:
+                self._remote[0].pipe_file(self._key(name), data, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        path = self.local / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        return True
+
+    def read(self, name: str) -> bytes:
+        """The object's bytes; FileNotFoundError where there is none."""
+        if self.local is not None:
+            return (self.local / name).read_bytes()
+        return self._remote[0].cat_file(self._key(name))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object called `name`."""
+        if self.local is not None:
+            return (self.local / name).is_file()
+        return bool(self._remote[0].isfile(self._key(name)))
+
+    def names(self, folder: str) -> list[str]:
+        """Names directly in `folder`, sorted; none where it does not exist. Files being written are left out."""
+        if self.local is not None:
+            path = self.local / folder
+            found = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+        else:
+            try:
+                found = [
+                    entry.rstrip("/").rsplit("/", 1)[-1]
+                    for entry in self._remote[0].ls(self._key(folder), detail=False)
+                ]
+            except FileNotFoundError:
+                found = []
+        return sorted(name for name in found if name and not name.startswith("."))
+
+    def delete(self, name: str) -> None:
+        """Remove an object or a folder with all in it; nothing happens where there is none."""
+        if self.local is not None:
+            path = self.local / name
+            with contextlib.suppress(FileNotFoundError):  # two workers may clear up after the same part
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            return
+        with contextlib.suppress(FileNotFoundError):
+            self._remote[0].rm(self._key(name), recursive=True)
+
+    def folder(self, name: str) -> Path:
+        """The folder `name` as a local path: itself, or a copy made once per machine.
+
+        Call it only for folders that no longer change.
+        """
+        if self.local is not None:
+            return self.local / name
+        digest = hashlib.sha256(f"{self.url}/{name}".encode()).hexdigest()[:24]
+        place = Path(tempfile.gettempdir()) / "hare_ray" / digest
+        if not place.is_dir():
+            aside = place.with_name(f"{digest}.{uuid.uuid4().hex[:8]}")
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            self._remote[0].get(f"{self._key(name)}/", f"{aside}/", recursive=True)
+            try:
+                aside.rename(place)
+            except OSError:  # another process of this machine was first
+                shutil.rmtree(aside)
+        return place

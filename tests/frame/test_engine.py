@@ -1,0 +1,233 @@
+"""The promises of a run, with the plain executor: the same functions that run on Ray."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from hare_ray.engine import FailedError, Settings, run
+from hare_ray.inspect import examples, why
+from hare_ray.manifest import StaleError, load_all
+from hare_ray.stage import Keep, Needs, Rebalance, Source, Stage, upstream
+from hare_ray.store import Root
+from tests.frame.stages import Count, FirstOfKind, Lines, Longer, Share
+
+
+@pytest.fixture
+def crawl(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for file in range(4):
+        lines = [f"document {number} of file {file}" for number in range(10)]
+        (folder / f"{file}.txt").write_text("\n".join([*lines, "", "tiny", "the same text in every file"]))
+    return folder
+
+
+def graph(crawl: Path, min_chars: int = 5, unit: str = "characters") -> Stage:
+    source = Source(label="crawl", location=str(crawl), part_bytes=100)
+    docs = Lines(files=source)
+    longer = Longer(docs=docs, min_chars=min_chars)
+    clean = Keep(label="clean", docs=docs, verdicts=(longer,), carry=("chars",))
+    unique = Keep(label="unique", docs=clean, verdicts=(FirstOfKind(docs=clean),))
+    return Share(docs=unique, count=Count(docs=unique, unit=unit))
+
+
+def texts(root: Path, name: str) -> list[str]:
+    place = next((root / name).glob("*/"))
+    return [t for part in sorted(place.glob("part-*.parquet")) for t in pq.read_table(part)["text"].to_pylist()]
+
+
+def test_a_run_keeps_drops_and_counts_what_it_should(crawl, tmp_path):
+    root = tmp_path / "run"
+    manifests = run(graph(crawl), root=str(root))
+    assert len(texts(root, "clean")) == 44
+    assert len(texts(root, "unique")) == 41
+    books = manifests["clean"]["members"][0]["books"]
+    assert (books["made"], books["out"], books["dropped"]) == (52, 48, {"empty": 4})
+    assert manifests["clean"]["books"]["dropped"] == {"short": 4}
+    assert manifests["unique"]["books"]["dropped"] == {"repeated": 3}
+    assert manifests["clean"]["books"]["characters"] == sum(map(len, texts(root, "clean")))
+    shares = [s for p in sorted((root / "share").rglob("*.parquet")) for s in pq.read_table(p)["share"].to_pylist()]
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_what_passes_on_is_not_written_and_what_is_read_elsewhere_is(crawl, tmp_path):
+    run(graph(crawl), root=str(tmp_path / "run"))
+    written = {path.parent.name for path in (tmp_path / "run").glob("*/manifest.json")}
+    assert written == {"crawl", "clean", "first_of_kind", "unique", "count", "share"}
+
+
+def test_base_row_points_to_the_row_of_the_base_before(crawl, tmp_path):
+    run(graph(crawl), root=str(tmp_path / "run"))
+    clean, unique = (next((tmp_path / "run" / n).glob("*/part-00003.parquet")) for n in ("clean", "unique"))
+    before, after = pq.read_table(clean), pq.read_table(unique)
+    assert len(after) < len(before)
+    assert before.take(after["base_row"])["id"].equals(after["id"])
+
+
+def test_a_second_run_does_nothing_and_starts_no_executor(crawl, tmp_path):
+    run(graph(crawl), root=str(tmp_path / "run"))
+
+    def never(root):
+        raise AssertionError("an executor was asked for")
+
+    assert run(graph(crawl), root=str(tmp_path / "run"), executor=never)
+
+
+def test_another_recipe_is_refused_with_field_values_and_ways_out(crawl, tmp_path):
+    run(graph(crawl), root=str(tmp_path / "run"))
+    with pytest.raises(StaleError, match=r"min_chars: 5 -> 7.*Put it back.*--redo longer.*--reuse"):
+        run(graph(crawl, min_chars=7), root=str(tmp_path / "run"))
+
+
+def test_redo_makes_the_stage_and_what_follows_and_nothing_else(crawl, tmp_path):
+    root = tmp_path / "run"
+    run(graph(crawl), root=str(root))
+    before = {n: m["run"]["started"] for n, m in load_all(Root(str(root))).items()}
+    inodes = {p: p.stat().st_ino for p in (root / "clean").rglob("*.parquet")}
+    run(graph(crawl), root=str(root), settings=Settings(redo=("count",)))
+    assert {p: p.stat().st_ino for p in (root / "clean").rglob("*.parquet")} == inodes
+    assert before.keys() == load_all(Root(str(root))).keys()
+    run(graph(crawl, min_chars=20), root=str(root), settings=Settings(redo=("longer",)))
+    assert all(len(text) >= 20 for text in texts(root, "clean"))
+    with pytest.raises(ValueError, match="no such stage"):
+        run(graph(crawl), root=str(root), settings=Settings(redo=("longest",)))
+
+
+def test_reuse_takes_over_equal_stages_and_makes_the_rest(crawl, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    run(graph(crawl), root=str(old))
+    inputs = graph(crawl)
+    assert isinstance(inputs, Share)
+    other = Longer(label="other", docs=next(s for s in upstream(inputs) if s.name == "clean"), min_chars=27)
+    manifests = run(other, root=str(new), settings=Settings(reuse=str(old)))
+    assert manifests["clean"]["location"] == str(old)
+    assert not (new / "clean" / manifests["clean"]["fingerprint"][:12]).exists()
+    assert manifests["other"]["books"]["rows"] == 44
+    with pytest.raises(ValueError, match="holds no finished stage"):
+        run(other, root=str(tmp_path / "third"), settings=Settings(reuse=str(tmp_path / "nothing")))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda crawl: (crawl / "9.txt").write_text("one more"), "added: 9.txt"),
+        (lambda crawl: (crawl / "2.txt").unlink(), "removed: 2.txt"),
+        (lambda crawl: (crawl / "1.txt").write_text("another"), "changed: 1.txt"),
+    ],
+)
+def test_a_changed_input_file_is_named(crawl, tmp_path, change, told):
+    run(graph(crawl), root=str(tmp_path / "run"))
+    change(crawl)
+    with pytest.raises(StaleError, match=told):
+        run(graph(crawl), root=str(tmp_path / "run"))
+
+
+def test_parts_of_an_unfinished_run_of_another_recipe_are_never_served(crawl, tmp_path):
+    root, fresh = tmp_path / "run", tmp_path / "fresh"
+    (crawl / "3.txt").write_text("raise judge")
+    with pytest.raises(FailedError, match=r"clean: 1 of 4 parts failed.*part 3: ValueError: a fault of the stage"):
+        run(graph(crawl, min_chars=5), root=str(root))
+    assert len(list(root.glob("clean/*/part-*.json"))) == 3
+    (crawl / "3.txt").write_text("now it is fine, really")
+    run(graph(crawl, min_chars=27), root=str(root), settings=Settings(redo=("crawl",)))
+    run(graph(crawl, min_chars=27), root=str(fresh))
+    assert texts(root, "clean") == texts(fresh, "clean")
+
+
+def test_a_repaired_run_does_only_the_part_that_failed(crawl, tmp_path, monkeypatch):
+    root = tmp_path / "run"
+    (crawl / "3.txt").write_text("raise judge")
+    with pytest.raises(FailedError):
+        run(graph(crawl), root=str(root))
+    before = {p.name: p.stat().st_ino for p in root.glob("clean/*/part-*.parquet")}
+    monkeypatch.setattr("tests.frame.stages.FAULT", "never said")
+    monkeypatch.setattr("hare_ray.work._prepared", {})
+    run(graph(crawl), root=str(root))
+    after = {p.name: p.stat().st_ino for p in root.glob("clean/*/part-*.parquet")}
+    assert len(before) == 3
+    assert before.items() < after.items()
+
+
+def test_resources_change_nothing(crawl, tmp_path):
+    run(graph(crawl), root=str(tmp_path / "run"))
+    settings = Settings(needs={"clean": Needs(cpus=0.5), "share": Needs(gpus=1)})
+    run(graph(crawl), root=str(tmp_path / "run"), settings=settings)
+
+
+def test_rebalance_joins_neighbours_in_order(crawl, tmp_path):
+    docs = Lines(files=Source(label="crawl", location=str(crawl), part_bytes=100))
+    small = Rebalance(docs=docs, part_bytes=1)
+    whole = Rebalance(docs=docs, part_bytes=1 << 20, label="whole")
+    run(small, root=str(tmp_path / "run"))
+    run(whole, root=str(tmp_path / "run"))
+    assert len(list((tmp_path / "run" / "rebalance").rglob("part-*.parquet"))) == 4
+    assert len(list((tmp_path / "run" / "whole").rglob("part-*.parquet"))) == 1
+    assert texts(tmp_path / "run", "rebalance") == texts(tmp_path / "run", "whole") == texts(tmp_path / "run", "lines")
+
+
+def test_why_follows_a_page_to_its_end(crawl, tmp_path):
+    root = tmp_path / "run"
+    run(graph(crawl), root=str(root))
+    told = why(Root(str(root)), "https://example.org/0.txt/11")
+    assert [(f.stage, f.what) for f in told] == [("longer", "dropped: short")]
+    told = why(Root(str(root)), "https://example.org/1.txt/12")
+    assert ("first_of_kind", "dropped: repeated") in [(f.stage, f.what) for f in told]
+    told = why(Root(str(root)), "https://example.org/1.txt/3")
+    assert [f.stage for f in told] == ["clean", "first_of_kind", "unique", "share"]
+    assert why(Root(str(root)), "https://example.org/unknown") == []
+
+
+def test_show_gives_rows_kept_and_rows_dropped_with_their_text(crawl, tmp_path):
+    root = Root(str(tmp_path / "run"))
+    run(graph(crawl), root=root.url)
+    assert len(examples(root, "clean", None, 3)) == 3
+    repeated = examples(root, "first_of_kind", "repeated", 5)
+    assert [row["text"] for row in repeated] == ["the same text in every file"] * 3
+    with pytest.raises(ValueError, match=r"there are .*longer: short"):
+        examples(root, "longer", "unheard of", 5)
+    with pytest.raises(ValueError, match="has no table 'nothing'"):
+        examples(root, "nothing", None, 5)
+
+
+def test_an_opinion_of_the_wrong_length_is_refused(crawl, tmp_path, monkeypatch):
+    monkeypatch.setattr("hare_ray.work._prepared", {})
+    judge = Longer.judge
+    monkeypatch.setattr(Longer, "judge", lambda self, docs: judge(self, docs).slice(1))
+    with pytest.raises(FailedError, match="an opinion has one row per row"):
+        run(graph(crawl), root=str(tmp_path / "run"))
+
+
+def test_a_map_that_loses_rows_is_refused(crawl, tmp_path, monkeypatch):
+    class Half(Lines):
+        def prepare(self, files):
+            return lambda docs: self.read_rows(docs)
+
+        def read_rows(self, docs):
+            import pyarrow as pa
+
+            return docs.slice(1).append_column("reason", pa.nulls(len(docs) - 1, pa.string()))
+
+    docs = Lines(files=Source(label="crawl", location=str(crawl)))
+    with pytest.raises(FailedError, match="lost 1 of"):
+        run(Half(files=docs), root=str(tmp_path / "run"))
+
+
+def test_an_empty_corpus_runs_to_the_end_with_empty_tables(tmp_path):
+    crawl = tmp_path / "in"
+    crawl.mkdir()
+    (crawl / "a.txt").write_text("")
+    docs = Lines(files=Source(location=str(crawl)))
+    clean = Keep(label="clean", docs=docs, verdicts=(Longer(docs=docs, min_chars=1),))
+    manifests = run(clean, root=str(tmp_path / "run"))
+    assert manifests["clean"]["books"]["out"] == 0
+
+
+def test_manifests_are_json_a_person_can_read(crawl, tmp_path):
+    run(graph(crawl), root=str(tmp_path / "run"))
+    text = (tmp_path / "run" / "clean" / "manifest.json").read_text()
+    manifest = json.loads(text)
+    assert manifest["recipe"]["fields"]["carry"] == ["chars"]
+    assert {"seconds", "machine", "versions", "peak_mib"} <= manifest["run"].keys()
+    assert text.count("\n") > 20
