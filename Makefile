@@ -6,7 +6,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: demo smoke test test-quick install lock clean
+.PHONY: demo smoke test test-quick bench-engine install lock clean
 
 demo: .venv/installed
 	$(BIN)/python jobs/hare.py --scale demo --root runs/demo
@@ -38,6 +38,9 @@ install: .venv/installed
 	$(PIP) --require-hashes -r locks/cpu.txt
 	$(PIP) --no-build-isolation -e .
 	touch $@
+
+bench-engine: .venv/installed
+	$(BIN)/python -m tests.bench.engine_overhead
 
 lock:
 	$(BIN)/python locks/lock.py

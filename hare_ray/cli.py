@@ -39,6 +39,7 @@ EXTRAS = {
     "jinja2": "report",
 }
 """Module -> extra that brings it."""
+PIPE_COLUMNS = 400
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,12 @@ def root_of(options: argparse.Namespace) -> str:
 
 
 def plan_command(recipe: Recipe, options: argparse.Namespace, console: Console) -> None:
-    """Print the tree; mark what is done where a root is given."""
+    """Print the tree; mark what is done under a local root (a plan asks no network)."""
     targets = recipe(Choice(options.scale, options.source, options.sample))
+    root = Root(root_of(options))
     marks = {}
-    if options.root:
-        marks = states(upstream(*targets), load_all(Root(checked_root(options.root))))
+    if options.root and root.local is not None and root.local.is_dir():
+        marks = states(upstream(*targets), load_all(root))
     console.print(tree(f"{targets[0].name} at scale {options.scale or 'demo'}", targets, marks), highlight=False)
 
 
@@ -201,6 +203,12 @@ def ask_command(options: argparse.Namespace, console: Console) -> None:
         console.print(write(root.url))
 
 
+def console_for(stderr: bool = False) -> Console:
+    """A console; where nobody watches it is wide, so that logs and pipes get whole lines."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_COLUMNS)
+
+
 def explained(function: Callable[[], object], console: Console) -> int:
     """Exit status: 0, or 1 with one clear line for what the user can mend."""
     try:
@@ -222,8 +230,7 @@ def explained(function: Callable[[], object], console: Console) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `hare`."""
     options = parser().parse_args(argv)
-    console = Console(stderr=options.command == "run", soft_wrap=True)
-    errors = Console(stderr=True, soft_wrap=True)
+    console, errors = console_for(stderr=options.command == "run"), console_for(stderr=True)
     if options.command in ("plan", "run"):
         command = plan_command if options.command == "plan" else run_command
         return explained(lambda: command(load_recipe(options.recipe), options, console), errors)

@@ -36,7 +36,7 @@ def read_part(where: Place, part: int, columns: list[str] | None = None) -> pa.T
 
 
 def in_order(manifests: dict[str, Manifest]) -> list[Manifest]:
-    """Manifests with inputs before users."""
+    """Manifests with inputs before users, else in the order they were made."""
     order: dict[str, Manifest] = {}
 
     def visit(name: str) -> None:
@@ -49,7 +49,7 @@ def in_order(manifests: dict[str, Manifest]) -> list[Manifest]:
                     visit(parent)
         order[name] = manifest
 
-    for name in sorted(manifests):
+    for name in sorted(manifests, key=lambda name: (manifests[name]["run"]["started"], name)):
         visit(name)
     return list(order.values())
 

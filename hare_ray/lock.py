@@ -64,8 +64,11 @@ def _flock(root: Root, owner: dict[str, Any]) -> Iterator[StillHeld]:
         file.truncate(0)
         file.write(json.dumps(owner))
         file.flush()
-        shutil.rmtree(root.local / ASIDE, ignore_errors=True)
-        yield lambda: None
+        try:
+            shutil.rmtree(root.local / ASIDE, ignore_errors=True)
+            yield lambda: None
+        finally:
+            shutil.rmtree(root.local / ASIDE, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ def load(root: Root, name: str) -> Manifest | None:
     """The manifest of the stage called `name`, or None."""
     try:
         return json.loads(root.read(f"{name}/manifest.json"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a file beside the stages, such as the report
         return None
 
 

@@ -156,10 +156,11 @@ class Step:
         self.work, self.members, self.first, self.last = work, operator.members, first, last
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Every part of the batch (there is one) through the members."""
-        rows = [self._one(row) for row in batch.to_pylist()]
+        """The part through the members."""
+        if len(batch) != 1:  # merged parts would run one after the other, and die together
+            raise RuntimeError(f"Ray Data gave {len(batch)} parts to one task; expected one")
         schema = pa.schema([("part", pa.int64()), ("flow", pa.large_binary()), ("outcome", pa.string())])
-        return pa.Table.from_pylist(rows, schema=schema)
+        return pa.Table.from_pylist([self._one(batch.to_pylist()[0])], schema=schema)
 
     def _one(self, row: dict[str, Any]) -> dict[str, Any]:
         part = row["part"]

@@ -82,7 +82,7 @@ class Live:
             TextColumn("ETA"),
             TimeRemainingColumn(),
         )
-        return Bars(*columns, console=self.console, transient=True)
+        return Bars(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
 
     @contextlib.contextmanager
     def parts(self, unit: Pass, count: int, done: int) -> Iterator[Advance]:

@@ -78,8 +78,9 @@ class Root:
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)
-        finally:
+        except BaseException:
             aside.unlink(missing_ok=True)
+            raise
 
     def create(self, name: str, data: bytes) -> bool:
         """Put `data` under `name` unless something is there; says whether it did."""

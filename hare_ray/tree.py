@@ -9,7 +9,7 @@ from hare_ray.manifest import Manifest, kind, recorded
 from hare_ray.passes import Pass, plan, written
 from hare_ray.stage import Source, Stage, upstream
 
-SHORT = 44
+SHORT = 60
 """Characters of a value that fit a line."""
 
 

@@ -82,9 +82,10 @@ class PassWork:
                 flow.seconds[stage.name] = time.perf_counter() - began
             if not last:
                 return {}
-            for stage in self.outputs:
-                self._write(flow, stage)
-        self.root.delete(self._attempts(flow))
+            commits = {stage: self._write(flow, stage) for stage in self.outputs}
+            self.root.delete(self._attempts(flow))  # before the commits: what follows them may never happen
+            for stage, commit in commits.items():
+                self.root.write(f"{folder(stage)}/part-{flow.part:05d}.json", encode(commit))
         return {stage.name: len(flow.tables[stage.name]) for stage in self.outputs}
 
     def whole(self, part: int) -> dict[str, int]:
@@ -223,7 +224,8 @@ class PassWork:
                 at = at.origin
         return names[::-1] or [stage.name]
 
-    def _write(self, flow: Flow, stage: PartWise) -> None:
+    def _write(self, flow: Flow, stage: PartWise) -> dict[str, Any]:
+        """Write rows and ledger of an output; what commits them."""
         place, name = folder(stage), f"{flow.part:05d}"
         path = self._path(stage)
         rows = flow.tables[stage.name]
@@ -243,7 +245,7 @@ class PassWork:
             data = parquet(gone)
             self.root.write(f"{place}/ledger-{name}.parquet", data)
             commit["ledger_sha256"] = hashlib.sha256(data).hexdigest()
-        self.root.write(f"{place}/part-{name}.json", encode(commit))
+        return commit
 
 
 def reasons(table: pa.Table) -> dict[str, int]:

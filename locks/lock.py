@@ -1,4 +1,4 @@
-"""Write locks/cpu.txt anew: every package of the extras `cpu` and `dev`, pinned with its hash, for Python 3.11 on x86-64.
+"""Write locks/cpu.txt anew: every package of the extras `cpu` and `dev`, pinned with its hash (Python 3.11, x86-64).
 
     python locks/lock.py
 
