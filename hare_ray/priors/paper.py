@@ -1,0 +1,127 @@
+"""The paper's training recipe as values, and the tables that print it.
+
+Numbers that are the paper's carry its section; what it leaves open is an `Open` with our choice and the reason.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from importlib.resources import files
+
+from rich.table import Table as Grid
+
+from hare_ray.priors import load_sources
+
+
+@dataclass(frozen=True)
+class Open:
+    """A choice the paper leaves to its reader."""
+
+    name: str
+    value: str
+    reason: str
+
+
+def load_open() -> tuple[Open, ...]:
+    """The points of open_points.toml."""
+    text = (files("hare_ray.priors") / "open_points.toml").read_text(encoding="utf-8")
+    return tuple(Open(**point) for point in tomllib.loads(text)["point"])
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Mistral-format decoder (paper, section 3)."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    mlp_hidden: int
+    vocabulary: int
+    tied: bool
+
+    @property
+    def parameters(self) -> int:
+        """All weights: attention, SwiGLU, two norms a layer, last norm, embedding and head."""
+        kv = self.hidden * self.kv_heads // self.heads
+        layer = 2 * self.hidden**2 + 2 * self.hidden * kv + 3 * self.hidden * self.mlp_hidden + 2 * self.hidden
+        return self.layers * layer + self.hidden + (1 if self.tied else 2) * self.vocabulary * self.hidden
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the decoder is trained."""
+
+    sequence_tokens: int
+    batch_tokens: int
+    learning_rate: float
+    warmup_steps: int
+    decay_share: float
+    """Last share of stage 2 in which the learning rate falls to 0."""
+    betas: tuple[float, float]
+    epsilon: float
+    weight_decay: float
+    gradient_clip: float
+    precision: str
+    zero_stage: int
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One size of the method."""
+
+    name: str
+    model: Model
+    training: Training
+    stage_1_tokens: float
+    """D1 alone (paper, section 3: 52 B)."""
+    stage_2_tokens: float
+    """D1 + D2 + D3 by weight."""
+
+    def tables(self) -> list[Grid]:
+        """Sources, stages, model, training and open points, for a person."""
+        return [self._sources(), self._model(), self._training(), self._open()]
+
+    def _grid(self, title: str, *columns: str) -> Grid:
+        grid = Grid(title=f"{self.name}: {title}", title_justify="left")
+        for column in columns:
+            grid.add_column(column, overflow="fold")
+        return grid
+
+    def _sources(self) -> Grid:
+        grid = self._grid("data", "source", "weight %", "stage 2 tokens", "status", "location")
+        sources = load_sources()
+        for part in ("D1", "D2", "D3"):
+            inside = [source for source in sources if source.part == part]
+            share = sum(source.weight_percent for source in inside)
+            grid.add_row(f"[bold]{part}[/]", f"[bold]{share:g}[/]", f"[bold]{self._tokens(share)}[/]")
+            for source in inside:
+                percent = source.weight_percent
+                grid.add_row(source.name, f"{percent:g}", self._tokens(percent), source.status, source.location)
+        return grid
+
+    def _tokens(self, percent: float) -> str:
+        return f"{percent / 100 * self.stage_2_tokens / 1e9:.2f} B"
+
+    def _model(self) -> Grid:
+        grid = self._grid(f"model, {self.model.parameters / 1e9:.3f} B parameters", "model", "value")
+        for field in fields(self.model):
+            grid.add_row(field.name, str(getattr(self.model, field.name)))
+        return grid
+
+    def _training(self) -> Grid:
+        grid = self._grid("training", "training", "value")
+        batch = self.training.batch_tokens
+        for number, data, tokens in ((1, "D1", self.stage_1_tokens), (2, "D1 + D2 + D3", self.stage_2_tokens)):
+            grid.add_row(f"stage {number}: {data}", f"{tokens / 1e9:g} B tokens, {round(tokens / batch):,} steps")
+        for field in fields(self.training):
+            name = "lr" if field.name == "learning_rate" else field.name
+            grid.add_row(name, str(getattr(self.training, field.name)))
+        return grid
+
+    def _open(self) -> Grid:
+        grid = self._grid("choices of ours", "open in the paper", "here", "reason")
+        for point in load_open():
+            grid.add_row(point.name, point.value, point.reason)
+        return grid
