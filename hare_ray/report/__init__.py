@@ -1,0 +1,7 @@
+"""One self-contained HTML page about a run, made from its directory alone."""
+
+from __future__ import annotations
+
+from hare_ray.report.page import render, write
+
+__all__ = ["render", "write"]

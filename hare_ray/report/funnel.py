@@ -1,0 +1,214 @@
+"""The way of the documents from the crawl to D1: rows of every base, what was dropped on the way, and examples.
+
+    books.in + books.made = books.out + sum(books.dropped)     per base, from the manifests
+
+Numbers come from the books, examples from the ledgers. Of every reason the dropped documents with the smallest ids
+are shown; ids are hashes, so this is a fair sample that no layout of parts changes. A ledger has no text; where the
+base before is on disk, the text is looked up there by id, in the part of the same number. What was dropped inside
+the first pass never had its text written, so these examples are URL and detail only.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hare_ray.report.reading import FINAL, Run, chain, origin
+
+SHOWN = 5
+"""Examples per reason."""
+
+SNIPPET_CHARACTERS = 320
+"""Enough to see what kind of page it is."""
+
+LEDGER_ROWS_READ = 20_000_000
+"""Per base; beyond it examples come from the parts read so far, which are parts like the others."""
+
+LEAK_JUDGE = "decontaminate"
+"""The stage whose verdict names a benchmark item in `detail`."""
+
+LEAKS_LISTED = 200
+"""Leaked documents listed with the item they hold."""
+
+
+@dataclass(order=True)
+class Example:
+    """One dropped document."""
+
+    id: bytes
+    part: int = field(compare=False)
+    url: str = field(compare=False)
+    detail: str | None = field(compare=False)
+    title: str | None = field(default=None, compare=False)
+    snippet: str | None = field(default=None, compare=False)
+
+
+@dataclass
+class Drop:
+    """What one reason took."""
+
+    reason: str
+    rows: int
+    stages: tuple[str, ...]
+    examples: list[Example]
+
+
+@dataclass
+class Step:
+    """One base: what came in, what was dropped by reason, what went on."""
+
+    name: str
+    kind: str
+    rows_in: int
+    rows_out: int
+    characters: int | None
+    drops: list[Drop]
+
+    @property
+    def dropped(self) -> int:
+        """Rows dropped for any reason."""
+        return sum(drop.rows for drop in self.drops)
+
+
+@dataclass
+class Leak:
+    """A document that held a benchmark item."""
+
+    url: str
+    reason: str
+    item: str
+
+
+@dataclass
+class Ledgers:
+    """What one reading of the ledgers gives."""
+
+    samples: dict[str, dict[tuple[str, str], list[Example]]]
+    """Base on disk -> (stage, reason) -> examples."""
+    leaks: list[Leak]
+    leaked: dict[str, int]
+    """Benchmark -> documents dropped for it."""
+    items: dict[str, set[str]]
+    """Benchmark -> its items that were found."""
+
+
+@dataclass
+class Funnel:
+    """All steps, and the source they start from. A Rebalance cuts parts anew and drops nothing: it is no step."""
+
+    source: str
+    steps: list[Step]
+    ledgers: Ledgers
+    missing: tuple[str, ...] = ()
+
+    @property
+    def crawled(self) -> int | None:
+        """Records that the first base was read from."""
+        return self.steps[0].rows_in if self.steps else None
+
+    @property
+    def leaked(self) -> int | None:
+        """Documents dropped for the benchmark items they held; None where nobody has looked."""
+        drops = [drop for step in self.steps if step.name == "leak_free" for drop in step.drops]
+        looked = any(step.name == "leak_free" for step in self.steps)
+        return sum(drop.rows for drop in drops if LEAK_JUDGE in drop.stages) if looked else None
+
+
+def funnel(run: Run) -> Funnel:
+    """Follow the documents through the bases."""
+    names = chain(run)
+    ledgers = _read_ledgers(run, [name for name in names if name in run.manifests])
+    source = origin(run, names[0]) if names else None
+    steps = [_step(run, name, ledgers) for name in names if run.known[name]["kind"] != "rebalance"]
+    return Funnel(source or "source", steps, ledgers, () if FINAL in names else (FINAL,))
+
+
+def _step(run: Run, name: str, ledgers: Ledgers) -> Step:
+    manifest, books = run.known[name], run.books(name)
+    judges = {name, *manifest["inputs"].get("verdicts", ())}
+    found: dict[str, dict[str, list[Example]]] = defaultdict(dict)
+    for sample in ledgers.samples.values():
+        for (stage, reason), examples in sample.items():
+            if stage in judges:
+                found[reason][stage] = examples
+    drops = [
+        Drop(reason, rows, tuple(sorted(found[reason])), sorted(itertools.chain(*found[reason].values()))[:SHOWN])
+        for reason, rows in books.get("dropped", {}).items()
+    ]
+    drops.sort(key=lambda drop: (-drop.rows, drop.reason))
+    rows_out = run.rows(name) or 0
+    rows_in = books["in"] + books["made"] if "in" in books else rows_out
+    return Step(name, manifest["kind"], rows_in, rows_out, books.get("characters"), drops)
+
+
+def _read_ledgers(run: Run, bases: list[str]) -> Ledgers:
+    ledgers = Ledgers({}, [], defaultdict(int), defaultdict(set))
+    for base in bases:
+        samples: dict[tuple[str, str], list[Example]] = defaultdict(list)
+        read = 0
+        for part, table in run.ledgers(base):
+            keys = table.select(["stage", "reason"]).group_by(["stage", "reason"]).aggregate([]).to_pylist()
+            for key in keys:
+                match = pc.and_(pc.equal(table["stage"], key["stage"]), pc.equal(table["reason"], key["reason"]))
+                rows = table.filter(match)
+                mine = samples[key["stage"], key["reason"]]
+                mine[:] = sorted(mine + _smallest(rows, part))[:SHOWN]
+                if key["stage"] == LEAK_JUDGE:
+                    _add_leaks(ledgers, rows, key["reason"])
+            read += len(table)
+            if read > LEDGER_ROWS_READ:
+                break
+        _add_texts(run, base, [example for group in samples.values() for example in group])
+        ledgers.samples[base] = dict(samples)
+    return ledgers
+
+
+def _smallest(rows: pa.Table, part: int) -> list[Example]:
+    order = pc.sort_indices(rows["id"].cast(pa.binary()))[:SHOWN]
+    return [Example(row["id"], part, row["url"], row["detail"]) for row in rows.take(order).to_pylist()]
+
+
+def _add_leaks(ledgers: Ledgers, rows: pa.Table, reason: str) -> None:
+    """Count by benchmark; `detail` is benchmark/item."""
+    for item, count in _counts(rows["detail"]).items():
+        benchmark, _, name = item.partition("/")
+        ledgers.leaked[benchmark] += count
+        ledgers.items[benchmark].add(name)
+    room = max(0, LEAKS_LISTED - len(ledgers.leaks))
+    ledgers.leaks += [Leak(row["url"], reason, row["detail"] or "") for row in rows.slice(0, room).to_pylist()]
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    pairs: list[dict[str, Any]] = pc.value_counts(column.drop_null().combine_chunks()).to_pylist()
+    return {pair["values"]: pair["counts"] for pair in pairs}
+
+
+def _add_texts(run: Run, base: str, examples: list[Example]) -> None:
+    """Fill in title and beginning of the text, where the base before is on disk."""
+    before = origin(run, base)
+    while before in run.known and before not in run.manifests:
+        before = origin(run, before)
+    if before is None or not run.parts(before) or run.known[base]["kind"] == "rebalance":
+        return
+    by_part: dict[int, dict[bytes, list[Example]]] = defaultdict(lambda: defaultdict(list))
+    for example in examples:
+        by_part[example.part][example.id].append(example)
+    for part, wanted in by_part.items():
+        _look_up(run, before, part, wanted)
+
+
+def _look_up(run: Run, base: str, part: int, wanted: dict[bytes, list[Example]]) -> None:
+    if part >= run.parts(base):
+        return
+    keys = pa.array(list(wanted), pa.binary(16))
+    for batch in run.batches(base, part, ["id", "title", "text"]):
+        found = batch.filter(pc.is_in(batch["id"], keys))
+        heads = pc.utf8_slice_codeunits(found["text"], 0, SNIPPET_CHARACTERS)
+        for key, title, text in zip(*(c.to_pylist() for c in (found["id"], found["title"], heads)), strict=True):
+            for example in wanted[key]:
+                example.title, example.snippet = title, " ".join(text.split()) if text else None

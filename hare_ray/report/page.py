@@ -1,0 +1,137 @@
+"""The report on a run: one HTML file with its styles, charts and data inside, that asks the network for nothing.
+
+Made from the run's directory alone, so also from a run that is not finished: a section that waits for a stage says
+which, and the command that makes it. The same directory gives the same page, byte for byte; a policy in the head
+forbids the browser to load anything from outside.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from hare_ray.report import charts, records, sections, words
+from hare_ray.report.funnel import Funnel, funnel
+from hare_ray.report.reading import FINAL, Run
+from hare_ray.report.tally import Tally, tally
+
+HERE = Path(__file__).parent
+
+NAME = "report.html"
+
+NEEDED = {
+    "map": ("cluster_map", "label_clusters"),
+    "topics": ("assign", "select", "label_clusters"),
+    "quality": ("score", "select", "committee"),
+    "leaks": ("leak_index", "leak_free"),
+}
+"""Section -> stages it shows."""
+
+
+def render(root: str) -> str:
+    """The page about the run in the directory `root`; ValueError where there is none."""
+    run = Run.of(root)
+    path = funnel(run)
+    found = tally(run)
+    topics = sections.topic_names(run, found)
+    dots = sections.map_data(run, topics)
+    context = {
+        "root": run.root.url,
+        "name": run.root.url.rstrip("/").rsplit("/", 1)[-1],
+        "funnel": path,
+        "tiles": _tiles(run, path, topics),
+        "charts": _charts(path, found, topics),
+        "tally": found,
+        "topics": topics,
+        "table": sections.topic_table(topics, found),
+        "dots": dots,
+        "dots_json": None if dots is None else _embedded(dots),
+        "committee": sections.committee(run),
+        "benchmarks": sections.benchmarks(run, path),
+        "unchecked": sections.unchecked(run),
+        "recipe": records.recipe(run),
+        "spent": records.spent(run),
+        "wall": records.wall_seconds(run),
+        "machines": records.machines(run),
+        "missing": {section: run.missing(*names) for section, names in NEEDED.items()},
+    }
+    return _environment().get_template("page.html.j2").render(context)
+
+
+def write(root: str) -> str:
+    """Put the page into the run's directory; returns where it is."""
+    run = Run.of(root)
+    run.root.write(NAME, render(root).encode())
+    return f"{run.root.url.rstrip('/')}/{NAME}"
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    named = (words.spoken, words.count, words.compact, words.share, words.duration)
+    environment.filters.update({function.__name__: function for function in named})
+    environment.tests.update({"linked": words.linked, "input": lambda value: isinstance(value, records.Input)})
+    environment.globals.update(
+        {
+            "css": Markup((HERE / "style.css").read_text()),
+            "script": Markup((HERE / "map.js").read_text()),
+            "hue": charts.hue,
+        }
+    )
+    return environment
+
+
+def _embedded(data: dict[str, Any]) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _tiles(run: Run, path: Funnel, topics: list[sections.Topic]) -> list[dict[str, str]]:
+    """The key numbers: what, how much, in which words."""
+    last = path.steps[-1] if path.steps else None
+    final = run.rows(FINAL)
+    characters = run.books(FINAL).get("characters")
+    machine = records.machines(run)[-1].machine
+    host = f"{machine['cores']} cores"
+    detail = f"{machine['cpu']}, {machine['memory_gb']} GB"
+    waiting = f"so far {words.count(last.rows_out)} in {words.spoken(last.name)}" if last else "not made yet"
+    kept = f"{words.share(final, path.crawled)} of what was crawled" if final is not None else waiting
+    return [
+        _tile("Pages crawled", words.count(path.crawled), f"read from {words.spoken(path.source)}"),
+        _tile("Documents in D1", words.count(final), kept),
+        _tile("Characters in D1", words.compact(characters), "text that goes into training"),
+        _tile("Topics", words.count(len(topics) or None), "clusters of like documents"),
+        _tile("Leaks removed", words.count(path.leaked), "documents that held benchmark items"),
+        _tile("Time", words.duration(records.wall_seconds(run)), f"{len(run.manifests)} stages written"),
+        _tile("Machine", host, detail),
+    ]
+
+
+def _tile(label: str, value: str, note: str) -> dict[str, str]:
+    return {"label": label, "value": value, "note": note}
+
+
+def _charts(path: Funnel, found: Tally | None, topics: list[sections.Topic]) -> dict[str, Markup]:
+    drawn = {}
+    if path.steps:
+        drawn["flow"] = charts.flow(path)
+    if found is not None and found.scored:
+        after = found.after
+        drawn["histogram"] = charts.histogram(found.edges, found.before.histogram, after.histogram if after else None)
+    if found is not None and found.scored and found.clustered and found.before.topics:
+        names = {topic.number: topic.label for topic in topics}
+        there = found.before.rows > 0
+        labels = [names.get(number, f"topic {number}") for number in there.nonzero()[0].tolist()]
+        means_after = found.after.topic_means()[there] if found.after else None
+        drawn["dumbbells"] = charts.dumbbells(labels, found.before.topic_means()[there], means_after)
+    return drawn
