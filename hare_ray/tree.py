@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.markup import escape
 from rich.tree import Tree
 
@@ -18,7 +20,8 @@ def numbers(stage: Stage) -> str:
     inputs = set(stage.inputs)
     values = [(name, value) for name, value in stage.fields() if name not in inputs and value != ()]
     if isinstance(stage, Source):
-        values.insert(0, ("location", stage.location))
+        here = f"{Path.cwd()}/"
+        values.insert(0, ("location", stage.location.removeprefix(here)))
     return "  ".join(f"{name}={_value(value)}" for name, value in values)
 
 

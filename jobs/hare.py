@@ -178,8 +178,8 @@ def recipe(choice: Choice) -> tuple[Stage, ...]:
     )  # fmt: skip
     scores = Score(docs=leak_free, embeddings=embedding, committee=committee)
 
-    # D1: of every topic the better documents, no topic too large.
-    select = Select(clusters=topics, scores=scores, keep_share=0.8, min_quality=0.1, topic_cap=0.1)
+    # D1: of every topic the better documents, no topic over three times its even share.
+    select = Select(clusters=topics, scores=scores, keep_share=0.8, min_quality=0.1, topic_cap=3.0)
     opinions, carry = (topics, scores), ("cluster", "quality", "weight")
     d1 = Keep(label="d1", docs=leak_free, verdicts=(select,), opinions=opinions, carry=carry)
     return d1, labels, dots

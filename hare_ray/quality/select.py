@@ -8,7 +8,8 @@ the examples do not show (recipes, law, forum answers), and diversity is the oth
 
     1. A topic of n documents keeps its best ceil(keep_share * n) of at least min_quality.
     2. Topics larger than L lose their worst documents, where L is the largest number with
-       L <= topic_cap * sum over topics of min(kept, L): no topic holds more than `topic_cap` of what is kept.
+       L <= (topic_cap / topics) * sum over topics of min(kept, L): no topic holds more than `topic_cap` times
+       its even share of what is kept. A plain share would be out of reach for a corpus with few topics.
 
 Of equal quality, the earlier row stays. Memory: 8 bytes per row for topic and quality, about 40 while they
 are sorted. A weight per topic, such as a temperature, can follow from counts later; it would be a second
@@ -50,7 +51,7 @@ class Select(Gather):
     min_quality: float
     """Below this no rank helps."""
     topic_cap: float
-    """Largest share of the kept rows that one topic may hold; 1 = no cap."""
+    """How many times its even share (kept rows / topics) a topic may hold; at least 1, which makes all equal."""
 
     writes: ClassVar[pa.Schema] = pa.schema([REASON, pa.field("weight", pa.float32(), nullable=False)])
 
@@ -62,9 +63,10 @@ class Select(Gather):
                 f"base {self.scores.base!r}; rows join by position, so both must speak of one and the same "
                 "base object"
             )
-        for name in ("keep_share", "topic_cap"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{self!r}: given {name}={getattr(self, name)}, expected more than 0, up to 1")
+        if not 0 < self.keep_share <= 1:
+            raise ValueError(f"{self!r}: given keep_share={self.keep_share}, expected more than 0, up to 1")
+        if self.topic_cap < 1:
+            raise ValueError(f"{self!r}: given topic_cap={self.topic_cap}, expected at least 1: the even share")
         if not 0 <= self.min_quality <= 1:
             raise ValueError(f"{self!r}: given min_quality={self.min_quality}, expected 0 to 1")
 
@@ -104,26 +106,22 @@ def verdicts(
     places = np.ceil(np.round(keep_share * sizes, 9)).astype(np.int64)  # 0.1 * 30 is a little over 3
     kept = (rank < np.repeat(places, sizes)) & (quality[order] >= np.float32(min_quality))
     topic = np.repeat(np.arange(len(names)), sizes)
-    limit = largest_topic(np.bincount(topic[kept], minlength=len(names)), topic_cap)
+    counts = np.bincount(topic[kept], minlength=len(names))
+    limit = largest_topic(counts, topic_cap / max(1, np.count_nonzero(counts)))
     verdict = np.empty(len(order), np.uint8)
     verdict[order] = np.where(kept, np.where(rank < limit, KEPT, OVER), BELOW)
     return verdict
 
 
-def largest_topic(kept: NDArray[np.int64], topic_cap: float) -> int:
-    """The largest L with L <= topic_cap * sum of min(kept, L), where L need not exceed the largest topic.
+def largest_topic(kept: NDArray[np.int64], share: float) -> int:
+    """The largest L with L <= share * sum of min(kept, L), where L need not exceed the largest topic.
 
     The right side is concave in L and 0 at 0, so the condition holds up to some L and not beyond: bisection.
+    `share` is at least 1 / topics, so L is at least the smallest topic.
     """
     low, high = 0, int(kept.max(initial=0))
-    topics = int(np.count_nonzero(kept))
-    if topics and round(topic_cap * topics, 9) < 1:
-        raise ValueError(
-            f"given topic_cap={topic_cap} and {topics} topics with documents to keep; "
-            f"expected at least {1 / topics:.4g}: even equal topics would be over it"
-        )
     while low < high:
         middle = (low + high + 1) // 2
-        fits = middle <= round(topic_cap * int(np.minimum(kept, middle).sum()), 6)
+        fits = middle <= round(share * int(np.minimum(kept, middle).sum()), 6)
         low, high = (middle, high) if fits else (low, middle - 1)
     return low
