@@ -71,9 +71,15 @@ class Catalog:
     def files(self, stage: Stage) -> Path:
         """The local folder with the files of a Source or a finished Make."""
         if isinstance(stage, Source):
-            return Path(stage.resolved[0]) if "://" not in stage.location else _fetched(stage)
+            return Root(stage.resolved[0]).folder("", self.names(stage), stage.fingerprint)
         where = self.places[stage.fingerprint]
-        return where.root.folder(where.folder)
+        return where.root.folder(where.folder, where.files, f"{where.root.url}/{where.folder}")
+
+    def names(self, stage: Stage) -> tuple[str, ...]:
+        """Names of the files of a Source or a finished Make, below its folder. The folder may hold others."""
+        if isinstance(stage, Source):
+            return tuple(entry.name for entry in stage.resolved[1])
+        return self.places[stage.fingerprint].files
 
     def splits(self, stage: Stage) -> list[pa.Table]:
         """One SPLIT table per part of a Source or Make; each file of a Make is a part."""
@@ -83,13 +89,6 @@ class Catalog:
         base = f"{where.root.url}/{where.folder}"
         rows = [{"file": name, "path": f"{base}/{name}", "start": 0, "end": -1} for name in where.files]
         return [pa.Table.from_pylist([row], schema=SPLIT) for row in rows]
-
-
-def _fetched(source: Source) -> Path:
-    """A remote Source's files as a local folder, copied once per machine."""
-    folder, _ = source.resolved
-    parent, _, name = folder.rpartition("/")
-    return Root(parent).folder(name)
 
 
 def read_ledger(where: Place, part: int) -> pa.Table:

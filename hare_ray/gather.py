@@ -51,6 +51,10 @@ class Desk:
         """The local folder with the files of a Source or Make."""
         return self.catalog.files(stage)
 
+    def names(self, stage: Stage) -> tuple[str, ...]:
+        """Names of the files of a Source or Make; a Source's folder may hold others that are not its."""
+        return self.catalog.names(stage)
+
     def manifest(self, stage: Stage) -> Manifest:
         """The manifest of a finished input."""
         found = load(self.root, stage.name)

@@ -69,7 +69,8 @@ def resolve(location: str) -> tuple[str, tuple[Entry, ...]]:
 
     Raises ValueError where `location` (a file, a folder or a glob, local or a URL) holds no file.
     """
-    fs, path = filesystem(location)
+    # Absolute, because workers may stand elsewhere; names stay relative, so the identity does not know.
+    fs, path = filesystem(location if "://" in location else str(Path(location).absolute()))
     folder, found = _found(fs, path)
     entries = []
     for name in found:

@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -139,19 +140,19 @@ class Root:
         with contextlib.suppress(FileNotFoundError):
             self._remote[0].rm(self._key(name), recursive=True)
 
-    def folder(self, name: str) -> Path:
-        """The folder `name` as a local path: itself, or a copy made once per machine.
+    def folder(self, name: str, files: Iterable[str], key: str) -> Path:
+        """A local folder with `files` of the folder `name`: itself, or a copy made once per machine.
 
-        Call it only for folders that no longer change.
+        `key` is the identity of the content: another key is another copy.
         """
         if self.local is not None:
             return self.local / name
-        digest = hashlib.sha256(f"{self.url}/{name}".encode()).hexdigest()[:24]
-        place = Path(tempfile.gettempdir()) / "hare_ray" / digest
+        place = Path(tempfile.gettempdir()) / "hare_ray" / hashlib.sha256(key.encode()).hexdigest()[:24]
         if not place.is_dir():
-            aside = place.with_name(f"{digest}.{uuid.uuid4().hex[:8]}")
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            self._remote[0].get(f"{self._key(name)}/", f"{aside}/", recursive=True)
+            aside = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}")
+            for file in files:
+                (aside / file).parent.mkdir(parents=True, exist_ok=True)
+                (aside / file).write_bytes(self.read(f"{name}/{file}" if name else file))
             try:
                 aside.rename(place)
             except OSError:  # another process of this machine was first

@@ -66,11 +66,11 @@ def texts_in(value: Any) -> Iterator[str]:
             yield from [key] if isinstance(item, (int, float)) else texts_in(item)
 
 
-def item_files(folders: list[Path]) -> list[tuple[str, Path]]:
-    """Benchmark and file, folder by folder in order of names; refuses equal names, and none."""
+def item_files(paths: list[Path]) -> list[tuple[str, Path]]:
+    """Benchmark and file of every file of items among `paths`, in order; refuses equal names, and none."""
     found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(p for p in folder.rglob("*") if p.name.endswith((".jsonl", ".jsonl.gz"))):
+    for path in paths:
+        if path.name.endswith((".jsonl", ".jsonl.gz")):
             name = path.name.removesuffix(".gz").removesuffix(".jsonl")
             if name in found:
                 raise ValueError(
@@ -78,7 +78,10 @@ def item_files(folders: list[Path]) -> list[tuple[str, Path]]:
                 )
             found[name] = path
     if not found:
-        raise ValueError(f"given no .jsonl or .jsonl.gz file in {folders}, expected benchmarks; check the sources")
+        raise ValueError(
+            f"given no .jsonl or .jsonl.gz file among {[p.name for p in paths[:5]]}, expected benchmarks; "
+            "check the sources"
+        )
     return list(found.items())
 
 
@@ -143,7 +146,7 @@ class LeakIndex(Make):
         lengths: set[int] = set()
         rows: list[pa.Table] = []
         count = 0
-        files = item_files([desk.files(stage) for stage in self.items])
+        files = item_files([desk.files(stage) / name for stage in self.items for name in sorted(desk.names(stage))])
         for benchmark, path in files:
             items = list(read_items(benchmark, path, self.text_fields))
             rows.append(self._add(items, count, (grams, shorts, anchors), lengths))

@@ -9,7 +9,7 @@ import pytest
 from hare_ray.engine import FailedError, Settings, run
 from hare_ray.inspect import examples, why
 from hare_ray.manifest import StaleError, load_all
-from hare_ray.stage import Keep, Needs, Rebalance, Source, Stage, upstream
+from hare_ray.stage import Keep, Make, Needs, Rebalance, Source, Stage, upstream
 from hare_ray.store import Root
 from tests.frame.stages import Count, FirstOfKind, Lines, Longer, Share
 
@@ -231,3 +231,18 @@ def test_manifests_are_json_a_person_can_read(crawl, tmp_path):
     assert manifest["recipe"]["fields"]["carry"] == ["chars"]
     assert {"seconds", "machine", "versions", "peak_mib"} <= manifest["run"].keys()
     assert text.count("\n") > 20
+
+
+def test_a_source_is_the_files_of_its_listing_not_all_of_their_folder(crawl, tmp_path):
+    class Names(Make):
+        source: Source
+
+        def make(self, desk):
+            assert all((desk.files(self.source) / name).is_file() for name in desk.names(self.source))
+            (desk.folder / "names.txt").write_text(" ".join(desk.names(self.source)))
+            return {"files": len(desk.names(self.source))}
+
+    source = Source(label="crawl", location=str(crawl / "[12].txt"))
+    manifests = run(Names(source=source), root=str(tmp_path / "run"))
+    assert manifests["names"]["books"] == {"files": 2}
+    assert next((tmp_path / "run" / "names").glob("*/names.txt")).read_text() == "1.txt 2.txt"

@@ -39,7 +39,10 @@ def built(folder, *sources, ngram=13, min_words=5):
     index = LeakIndex(items=tuple(stages), text_fields=FIELDS, ngram=ngram, min_words=min_words)
     out = folder / "index"
     out.mkdir()
-    consumed = index.make(SimpleNamespace(folder=out, files=lambda stage: stages[stage]))
+    desk = SimpleNamespace(
+        folder=out, files=lambda stage: stages[stage], names=lambda stage: [p.name for p in stages[stage].iterdir()]
+    )
+    consumed = index.make(desk)
     return index, out, consumed
 
 
