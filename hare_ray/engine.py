@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -26,7 +27,7 @@ from hare_ray.executor import Executor, Plain, operators
 from hare_ray.gather import Desk, check_aligned, rebalance
 from hare_ray.lock import StillHeld, only_driver
 from hare_ray.manifest import Manifest, describe, encode, folder, load_all, refuse, stale
-from hare_ray.passes import Pass, plan
+from hare_ray.passes import Pass, Unit, plan
 from hare_ray.progress import Progress, Silent
 from hare_ray.stage import Gather, Make, Needs, PartWise, Rebalance, Source, Stage, Table, upstream
 from hare_ray.store import Root
@@ -136,6 +137,7 @@ class Job:
         units = plan(self.order, self.targets, set(self.manifests))
         self.progress.planned(self.order, self.manifests, units)
         if units:
+            _check_imports(units)
             engine = executor(self.root)
             with hardware.PeakMemory() as memory:
                 for unit in units:
@@ -290,6 +292,15 @@ class Job:
         self.root.write(f"{stage.name}/manifest.json", encode(manifest))
         self.manifests[stage.name] = manifest
         self.catalog.places[stage.fingerprint] = place(self.root, manifest)
+
+
+def _check_imports(units: list[Unit]) -> None:
+    """Raise ModuleNotFoundError for the first package that is not installed here, before anything runs."""
+    for unit in units:
+        for stage in unit.members if isinstance(unit, Pass) else [unit]:
+            for name in stage.imports:
+                if importlib.util.find_spec(name) is None:
+                    raise ModuleNotFoundError(f"{stage!r} needs {name}, which is not installed", name=name)
 
 
 def made(desk: Desk) -> Manifest:

@@ -45,9 +45,13 @@ def only_driver(root: Root) -> Iterator[StillHeld]:
 
 
 def _busy(root: Root, owner: dict[str, Any]) -> LockedError:
+    ends = ""
+    if "time" in owner:
+        left = max(0, TAKEOVER_SECONDS - (time.time() - owner["time"]))
+        ends = f" (if it was killed: the root is free in {left:.0f} s)"
     return LockedError(
         f"another run works on {root.url}: process {owner.get('pid')} on {owner.get('host')}; "
-        "wait for it, end it, or choose another --root"
+        f"wait for it{ends}, end it, or choose another --root"
     )
 
 

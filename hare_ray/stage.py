@@ -90,6 +90,8 @@ class Stage:
     code: ClassVar[int] = 1
     needs: ClassVar[Needs] = Needs()
     partwise: ClassVar[bool] = False
+    imports: ClassVar[tuple[str, ...]] = ()
+    """Packages beyond the base install that it needs; looked for before anything runs."""
     unidentified: ClassVar[frozenset[str]] = frozenset({"label"})
     """Names of fields that say where or how, not what: they stay out of the fingerprint."""
 

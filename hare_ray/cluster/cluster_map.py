@@ -11,7 +11,7 @@ thread: sums in another order would be another picture.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +60,8 @@ class ClusterMap(Make):
     max_rows: int
     """Points in the picture. 2,000 take about 5 s; time grows like n log n."""
     seed: int
+
+    imports: ClassVar[tuple[str, ...]] = ("sklearn",)
 
     def __post_init__(self) -> None:
         """Refuse tables that do not belong together and numbers that mean nothing."""

@@ -51,6 +51,8 @@ class Embed(Annotate):
     dtype: str
     """'bfloat16' (about three times as fast on CPUs that have it in hardware) or 'float32'."""
 
+    imports: ClassVar[tuple[str, ...]] = ("sentence_transformers",)
+
     reads: ClassVar[tuple[str, ...] | None] = ("title", "text")
 
     def __post_init__(self) -> None:

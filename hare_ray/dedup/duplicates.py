@@ -284,6 +284,8 @@ class Duplicates(Gather):
     memory_bytes: int = 1 << 30
     """What one task may hold."""
 
+    imports: ClassVar[tuple[str, ...]] = ("numba",)
+
     unidentified: ClassVar[frozenset[str]] = frozenset({"label", "memory_bytes"})
     writes: ClassVar[pa.Schema] = pa.schema(
         [

@@ -32,6 +32,8 @@ class Signature(Annotate):
     seed: int
     """Of the permutations; signatures of different seeds do not compare."""
 
+    imports: ClassVar[tuple[str, ...]] = ("numba",)
+
     reads: ClassVar[tuple[str, ...] | None] = ("text",)
 
     def __post_init__(self) -> None:

@@ -123,6 +123,8 @@ class Decontaminate(Annotate):
     max_overlap: float
     """Share of the document's n-grams in common that is still kept."""
 
+    imports: ClassVar[tuple[str, ...]] = ("numba",)
+
     reads: ClassVar[tuple[str, ...] | None] = ("text",)
     writes: ClassVar[pa.Schema] = pa.schema(
         [

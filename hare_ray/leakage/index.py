@@ -27,7 +27,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -134,6 +134,8 @@ class LeakIndex(Make):
     ngram: int
     min_words: int
     """Shorter questions mean nothing by themselves and are listed as unchecked."""
+
+    imports: ClassVar[tuple[str, ...]] = ("numba",)
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""

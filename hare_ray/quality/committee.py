@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +59,8 @@ class Committee(Make):
     """In percent of accuracy: a member that is this much better counts e times as much. CV-DD: 5."""
     seed: int
     folds: int
+
+    imports: ClassVar[tuple[str, ...]] = ("numba", "sentence_transformers", "sklearn")
 
     def __post_init__(self) -> None:
         """Refuse what nothing can be learned from."""

@@ -31,6 +31,8 @@ class Score(Annotate):
     embeddings: Table
     committee: Make
 
+    imports: ClassVar[tuple[str, ...]] = ("numba",)
+
     writes: ClassVar[pa.Schema] = pa.schema(
         [
             pa.field(name, pa.float32(), nullable=False)

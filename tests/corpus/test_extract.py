@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hare_ray.corpus import extract as why
+from hare_ray.corpus import extraction as why
 from hare_ray.corpus.depth import too_deep
-from hare_ray.corpus.extract import JUDGED, Extract, decoded, tidy
+from hare_ray.corpus.extract import Extract
+from hare_ray.corpus.extraction import JUDGED, decoded, tidy
 from hare_ray.schema import RECORD, conform
 from hare_ray.stage import Table
 

@@ -246,3 +246,14 @@ def test_a_source_is_the_files_of_its_listing_not_all_of_their_folder(crawl, tmp
     manifests = run(Names(source=source), root=str(tmp_path / "run"))
     assert manifests["names"]["books"] == {"files": 2}
     assert next((tmp_path / "run" / "names").glob("*/names.txt")).read_text() == "1.txt 2.txt"
+
+
+def test_a_package_that_is_missing_is_named_before_anything_runs(crawl, tmp_path):
+    class Wanting(Lines):
+        imports = ("no_such_package",)
+
+    docs = Wanting(files=Source(label="crawl", location=str(crawl)))
+    with pytest.raises(ModuleNotFoundError, match="needs no_such_package, which is not installed") as told:
+        run(docs, root=str(tmp_path / "run"))
+    assert told.value.name == "no_such_package"
+    assert not (tmp_path / "run" / "wanting").exists()
