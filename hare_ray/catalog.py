@@ -57,11 +57,17 @@ class Catalog:
         where = self.places[stage.fingerprint]
         name = f"{where.folder}/part-{part:05d}.parquet"
         wanted = None if columns is None else list(columns)
-        if where.root.local is not None:
-            return pq.ParquetFile(where.root.local / name, memory_map=True).read(columns=wanted)
-        fs, path = filesystem(where.root.url)
-        with fs.open(f"{path}/{name}", "rb") as file:
-            return pq.ParquetFile(file).read(columns=wanted)
+        try:
+            if where.root.local is not None:
+                return pq.ParquetFile(where.root.local / name, memory_map=True).read(columns=wanted)
+            fs, path = filesystem(where.root.url)
+            with fs.open(f"{path}/{name}", "rb") as file:
+                return pq.ParquetFile(file).read(columns=wanted)
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{where.root.url}/{name} is gone, though the manifest says it is there; "
+                f"make it again with --redo {stage.name}"
+            ) from error
 
     def ledger(self, stage: Stage, part: int) -> pa.Table:
         """What one part of a finished base dropped."""

@@ -40,6 +40,8 @@ EXTRAS = {
 }
 """Module -> extra that brings it."""
 PIPE_COLUMNS = 400
+INTERRUPTED = 130
+"""Exit status of a program that was stopped with Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,9 @@ def explained(function: Callable[[], object], console: Console) -> int:
     except (ValueError, LockedError, FailedError, OSError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         return 1
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on where this one stopped")
+        return INTERRUPTED
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:

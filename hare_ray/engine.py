@@ -137,6 +137,8 @@ class Job:
         units = plan(self.order, self.targets, set(self.manifests))
         self.progress.planned(self.order, self.manifests, units)
         if units:
+            for stage in self.order:
+                self._not_empty(stage)
             _check_imports(units)
             engine = executor(self.root)
             with hardware.PeakMemory() as memory:
@@ -188,7 +190,7 @@ class Job:
 
     def _not_empty(self, stage: Stage) -> None:
         """Nothing can follow from a corpus without documents; say so where it became empty."""
-        manifest = self.manifests[stage.name]
+        manifest = self.manifests.get(stage.name, {})
         parts = manifest.get("parts")
         if parts is None or stage in self.targets or any(part["rows"] for part in parts):
             return
@@ -196,7 +198,8 @@ class Job:
         lost = {name: book["dropped"] for name, book in books.items() if book.get("dropped")}
         raise ValueError(
             f"{stage.name} kept no document, so nothing can follow; dropped: {lost}. "
-            f"Check --source, or look: hare show {self.root.url} STAGE --reason REASON"
+            f"Check --source, or look: hare show {self.root.url} STAGE --reason REASON; "
+            f"after a change of the source or a number: --redo {stage.name}, or another --root"
         )
 
     def _pass(self, unit: Pass, engine: Executor) -> None:

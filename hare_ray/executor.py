@@ -67,9 +67,14 @@ def operators(members: list[PartWise], needs: dict[str, Needs]) -> list[Operator
 
 
 def attempt(part: int, function: Callable[[], dict[str, int]]) -> Outcome:
-    """The outcome of one part. An exception ends that part alone; the engine raises it when the rest is done."""
+    """The outcome of one part. An exception ends that part alone; the engine raises it when the rest is done.
+
+    A ValueError speaks to the user and stands alone; anything else is a fault of ours and says where.
+    """
     try:
         return Outcome(part, function())
+    except ValueError as error:
+        return Outcome(part, error=f"{type(error).__name__}: {error}")
     except Exception as error:  # collected: every other part still commits, then the run fails with all of them
         where = traceback.format_exc(limit=-6)
         return Outcome(part, error=f"{type(error).__name__}: {error}\n{where}")

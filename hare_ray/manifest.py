@@ -64,11 +64,16 @@ def encode(value: object) -> bytes:
 
 
 def load(root: Root, name: str) -> Manifest | None:
-    """The manifest of the stage called `name`, or None."""
+    """The manifest of the stage called `name`, or None; ValueError where it cannot be read."""
+    path = f"{name}/manifest.json"
     try:
-        return json.loads(root.read(f"{name}/manifest.json"))
+        return json.loads(root.read(path))
     except (FileNotFoundError, NotADirectoryError):  # a file beside the stages, such as the report
         return None
+    except ValueError as error:
+        raise ValueError(
+            f"{root.url}/{path} is damaged ({error}); delete it and run again: committed parts are kept"
+        ) from error
 
 
 def load_all(root: Root) -> dict[str, Manifest]:

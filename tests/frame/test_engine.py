@@ -257,3 +257,31 @@ def test_a_package_that_is_missing_is_named_before_anything_runs(crawl, tmp_path
         run(docs, root=str(tmp_path / "run"))
     assert told.value.name == "no_such_package"
     assert not (tmp_path / "run" / "wanting").exists()
+
+
+def test_an_empty_corpus_says_where_it_became_empty_also_the_second_time(crawl, tmp_path):
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"clean kept no document.*'short': 48.*--redo clean"):
+            run(graph(crawl, min_chars=1000), root=str(tmp_path / "run"))
+
+
+def test_a_damaged_manifest_is_named_with_a_cure_that_works(crawl, tmp_path):
+    root = tmp_path / "run"
+    run(graph(crawl), root=str(root))
+    manifest = root / "clean" / "manifest.json"
+    manifest.write_text(manifest.read_text()[:100])
+    with pytest.raises(ValueError, match=r"clean/manifest.json is damaged .*delete it and run again"):
+        run(graph(crawl), root=str(root))
+    manifest.unlink()
+    before = {p: p.stat().st_ino for p in root.glob("clean/*/*.parquet")}
+    run(graph(crawl), root=str(root))
+    assert {p: p.stat().st_ino for p in root.glob("clean/*/*.parquet")} == before
+
+
+def test_a_part_that_is_gone_is_named_with_a_cure(crawl, tmp_path):
+    root = tmp_path / "run"
+    run(graph(crawl), root=str(root))
+    next(root.glob("clean/*/part-00002.parquet")).unlink()
+    with pytest.raises(ValueError, match=r"part-00002.parquet is gone.*--redo clean"):
+        run(graph(crawl), root=str(root), settings=Settings(redo=("first_of_kind",)))
+    run(graph(crawl), root=str(root), settings=Settings(redo=("clean",)))
