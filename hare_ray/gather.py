@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hare_ray.catalog import Catalog, parquet
+from hare_ray.catalog import Catalog, commits, parquet
 from hare_ray.manifest import Manifest, encode, folder, load
 from hare_ray.schema import conform
 from hare_ray.stage import Rebalance, Stage, Table
@@ -96,8 +96,6 @@ def check_aligned(desk: Desk) -> None:
     """Refuse an opinion whose parts do not match its base."""
     place = folder(desk.stage)
     expected = list(desk.catalog.rows(desk.stage.base))
-    from hare_ray.catalog import commits
-
     got = commits(desk.root, place)
     rows = [got[part]["rows"] for part in sorted(got)]
     if rows != expected:
@@ -122,14 +120,18 @@ def rebalance(desk: Desk) -> None:
     stage = desk.stage
     assert isinstance(stage, Rebalance)
     sizes = desk.catalog.places[stage.docs.fingerprint].bytes
-    desk.map(_Join(desk), list(enumerate(groups(sizes, stage.part_bytes))))
+    rows = desk.map(_Join(desk), list(enumerate(groups(sizes, stage.part_bytes))))
+    if sum(rows) != sum(desk.rows(stage.docs)):
+        raise RuntimeError(f"{stage!r} wrote {sum(rows)} rows of {sum(desk.rows(stage.docs))}")
 
 
 @dataclass(frozen=True)
 class _Join:
     desk: Desk
 
-    def __call__(self, item: tuple[int, list[int]]) -> None:
+    def __call__(self, item: tuple[int, list[int]]) -> int:
         part, members = item
         assert isinstance(self.desk.stage, Rebalance)
-        self.desk.write(part, pa.concat_tables([self.desk.read(self.desk.stage.docs, m) for m in members]))
+        joined = pa.concat_tables([self.desk.read(self.desk.stage.docs, member) for member in members])
+        self.desk.write(part, joined)
+        return len(joined)

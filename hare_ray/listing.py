@@ -25,6 +25,8 @@ from hare_ray.store import filesystem
 WHOLE_HASH_BYTES = 64 << 20
 """Files above this are identified by size and samples: hashing terabytes at each start would take hours."""
 SAMPLE_BYTES = 1 << 20
+MARKS = ("ETag", "etag", "md5Hash", "crc32c", "LastModified", "mtime", "created")
+"""What an object store may say of a file's content, the surest first."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,12 @@ def resolve(location: str) -> tuple[str, tuple[Entry, ...]]:
             continue
         if "://" in location:
             info = fs.info(name)
-            mark = info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("crc32c")
+            mark = next((info[key] for key in MARKS if info.get(key)), None)
+            if mark is None:
+                raise ValueError(
+                    f"{location}: the store gives no mark of a file's content, so a change would go unseen; "
+                    f"expected one of {', '.join(MARKS)}; copy the files to a folder or an object store"
+                )
             entries.append(Entry(relative, int(info["size"]), f"etag:{mark}"))
         else:
             size = Path(name).stat().st_size

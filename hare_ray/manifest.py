@@ -23,9 +23,6 @@ from hare_ray.store import Root
 
 Manifest = dict[str, Any]
 
-FORMAT = 1
-"""Raised when a reader of manifests has to tell an old layout from a new one."""
-
 
 class StaleError(ValueError):
     """A finished stage was made by another recipe."""
@@ -67,18 +64,24 @@ def load(root: Root, name: str) -> Manifest | None:
     """The manifest of the stage called `name`, or None; ValueError where it cannot be read."""
     path = f"{name}/manifest.json"
     try:
-        return json.loads(root.read(path))
+        found = json.loads(root.read(path))
     except (FileNotFoundError, NotADirectoryError):  # a file beside the stages, such as the report
         return None
     except ValueError as error:
-        raise ValueError(
-            f"{root.url}/{path} is damaged ({error}); delete it and run again: committed parts are kept"
-        ) from error
+        raise damaged(root, path, str(error)) from error
+    if not isinstance(found, dict) or {"name", "fingerprint", "recipe", "run"} - found.keys():
+        raise damaged(root, path, "it does not describe a stage")
+    return found
+
+
+def damaged(root: Root, path: str, why: str) -> ValueError:
+    """What to do about a manifest that cannot be read."""
+    return ValueError(f"{root.url}/{path} is damaged ({why}); delete it and run again: committed parts are kept")
 
 
 def load_all(root: Root) -> dict[str, Manifest]:
     """All manifests under a root, by stage name."""
-    found = {name: load(root, name) for name in root.names("")}
+    found = {name: load(root, name) for name in root.reachable_names()}
     return {name: manifest for name, manifest in found.items() if manifest is not None}
 
 

@@ -69,6 +69,22 @@ def written(order: list[Stage], targets: list[Stage]) -> set[str]:
     return keep
 
 
+def turns(order: list[Stage], level: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """When a stage's turn comes: a pass before the barriers of its level, a barrier as late as its users allow.
+
+    What can fail on bad input then comes before what only takes time.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for stage in reversed(order):
+        if stage.partwise:
+            found[stage.name] = (level[stage.name], 0)
+            continue
+        users = [user for user in order if any(parent is stage for parent in user.parents)]
+        latest = [(level[u.name] - 1, 1) if u.partwise else found[u.name] for u in users]
+        found[stage.name] = max((level[stage.name], 1), min(latest)) if latest else (level[stage.name], 1)
+    return found
+
+
 def plan(order: list[Stage], targets: list[Stage], done: set[str]) -> list[Unit]:
     """The units to run, in an order that works, given the names of finished stages."""
     keep, level = written(order, targets), levels(order)
@@ -81,6 +97,7 @@ def plan(order: list[Stage], targets: list[Stage], done: set[str]) -> list[Unit]
             stack.extend(p for p in stage.parents if p.name not in done)
     passes: dict[tuple[str, int], Pass] = {}
     units: list[tuple[tuple[int, int, int], Unit]] = []
+    turn = turns(order, level)
     for position, stage in enumerate(order):
         if stage.name not in needed:
             continue
@@ -88,10 +105,10 @@ def plan(order: list[Stage], targets: list[Stage], done: set[str]) -> list[Unit]
             key = (rail(stage).name, level[stage.name])
             if key not in passes:
                 passes[key] = Pass(rail(stage), level[stage.name])
-                units.append(((level[stage.name], 0, position), passes[key]))
+                units.append(((*turn[stage.name], position), passes[key]))
             passes[key].members.append(stage)
             if stage.name in keep:
                 passes[key].outputs.append(stage)
         else:
-            units.append(((level[stage.name], 1, position), stage))
+            units.append(((*turn[stage.name], position), stage))
     return [unit for _, unit in sorted(units, key=lambda item: item[0])]

@@ -5,7 +5,8 @@
     DOCUMENT   text with its origin; every later base is a DOCUMENT with more columns
     LEDGER     one row per dropped document
 
-`id` is the xxh3-128 of source name, URL and raw payload. (`file`, `offset`) lead back to the record.
+`id` is the xxh3-128 of URL and raw payload, so that the same record has one id in every file that holds it and
+deduplication knows it again. (`file`, `offset`) lead back to the record.
 """
 
 from __future__ import annotations
@@ -56,9 +57,14 @@ LEDGER = pa.schema(
         pa.field("stage", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string()),
+        pa.field("snippet", pa.string()),
     ]
 )
-"""`detail`: what the stage can add, such as the URL of the copy that was kept."""
+"""`detail`: what the judging stage can add, such as the URL of the copy that was kept; `snippet`: the first
+`SNIPPET_CHARS` of the text, null where there was none."""
+
+SNIPPET_CHARS = 300
+"""Enough for a person to see whether the reason is right."""
 
 REASON = pa.field("reason", pa.string())
 DETAIL = pa.field("detail", pa.string())

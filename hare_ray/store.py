@@ -40,6 +40,15 @@ def filesystem(url: str) -> tuple[Any, str]:
         raise ValueError(f"{url} needs a driver for {scheme}://: pip install 'hare_ray[{extra}]'") from error
 
 
+def _cache() -> Path:
+    """A folder for copies that only this user can write; models are loaded from it."""
+    folder = Path(tempfile.gettempdir()) / f"hare_ray-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
+    return folder
+
+
 @dataclass(frozen=True)
 class Root:
     """Objects under one URL, addressed by relative names with forward slashes."""
@@ -127,6 +136,17 @@ class Root:
                 found = []
         return sorted(name for name in found if name and not name.startswith("."))
 
+    def reachable_names(self) -> list[str]:
+        """Names directly under the root; ValueError with the cure where an object store cannot be asked."""
+        try:
+            return self.names("")
+        except Exception as error:  # every driver has exceptions of its own for credentials and addresses
+            if self.local is not None:
+                raise
+            raise ValueError(
+                f"{self.url} cannot be read ({type(error).__name__}: {error}); check the address and the credentials"
+            ) from error
+
     def delete(self, name: str) -> None:
         """Remove an object or a folder with all in it; nothing happens where there is none."""
         if self.local is not None:
@@ -147,7 +167,7 @@ class Root:
         """
         if self.local is not None:
             return self.local / name
-        place = Path(tempfile.gettempdir()) / "hare_ray" / hashlib.sha256(key.encode()).hexdigest()[:24]
+        place = _cache() / hashlib.sha256(key.encode()).hexdigest()[:24]
         if not place.is_dir():
             aside = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}")
             for file in files:

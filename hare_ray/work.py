@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from hare_ray import isolated
 from hare_ray.catalog import Catalog, parquet
 from hare_ray.manifest import encode, folder
-from hare_ray.schema import LEDGER, conform
+from hare_ray.schema import LEDGER, SNIPPET_CHARS, conform
 from hare_ray.stage import Keep, Map, PartFunction, PartWise, Stage, Table
 from hare_ray.store import Root
 
@@ -72,6 +72,10 @@ class PassWork:
     splits: list[pa.Table]
     limits: Limits
     watched: bool
+    """Whether a watchdog ends the process after `Limits.part_seconds`."""
+    driver: str = ""
+    """Marks the notes of this run. A worker's death leaves its driver alive, so only notes of the same driver tell of
+    poison; empty: notes of all runs count, as where the work runs in the driver itself."""
 
     def run(self, flow: Flow, members: list[PartWise], last: bool) -> dict[str, int]:
         """Take the part through some of the members; after the last of all, commit it and say its rows by output."""
@@ -80,6 +84,7 @@ class PassWork:
                 began = time.perf_counter()
                 self._step(flow, stage)
                 flow.seconds[stage.name] = time.perf_counter() - began
+                self._release(flow, stage)
             if not last:
                 return {}
             commits = {stage: self._write(flow, stage) for stage in self.outputs}
@@ -87,6 +92,12 @@ class PassWork:
             for stage, commit in commits.items():
                 self.root.write(f"{folder(stage)}/part-{flow.part:05d}.json", encode(commit))
         return {stage.name: len(flow.tables[stage.name]) for stage in self.outputs}
+
+    def _release(self, flow: Flow, stage: PartWise) -> None:
+        """Let go of the tables that nothing after `stage` looks at: raw pages are many times the text."""
+        after = self.members[self.members.index(stage) + 1 :]
+        wanted = {parent.name for later in after for parent in later.parents} | {out.name for out in self.outputs}
+        flow.tables = {name: table for name, table in flow.tables.items() if name in wanted}
 
     def whole(self, part: int) -> dict[str, int]:
         """All of it, in this process."""
@@ -99,13 +110,13 @@ class PassWork:
     def _noted(self, flow: Flow, members: list[PartWise]) -> Iterator[None]:
         """Leave a note on disk if the process dies inside; where there are too many already, isolate the members."""
         notes = f"{self._attempts(flow)}/{members[0].name}"
-        died = len(self.root.names(notes))
+        died = sum(name.startswith(self.driver) for name in self.root.names(notes))
         if died >= 2 * self.limits.attempts:
             self.root.delete(notes)
             raise RuntimeError(f"the worker died {died} times, {died - self.limits.attempts} of them in isolation")
         if died >= self.limits.attempts:
             flow.isolated += [stage.name for stage in members]
-        note = f"{notes}/{died:03d}-{uuid.uuid4().hex[:8]}"
+        note = f"{notes}/{self.driver}-{died:03d}-{uuid.uuid4().hex[:8]}"
         self.root.write(note, b"")
         try:
             yield
@@ -187,8 +198,8 @@ class PassWork:
     def _keep(self, flow: Flow, stage: Keep) -> None:
         docs = self._input(flow, stage.docs, None)
         verdicts = [self._input(flow, verdict, None) for verdict in stage.verdicts]
-        reason, judge = first_reason(verdicts, [v.name for v in stage.verdicts])
-        gone = pc.is_valid(reason)
+        verdict = judged(verdicts, [v.name for v in stage.verdicts])
+        gone = pc.is_valid(verdict.column("reason"))
         row = pa.array(range(len(docs)), pa.uint32())
         opinions = [self._input(flow, opinion, None) for opinion in stage.opinions]
         for opinion in (*verdicts, *opinions):
@@ -198,10 +209,9 @@ class PassWork:
         docs = docs.drop_columns(["base_row"]) if "base_row" in docs.column_names else docs
         docs = docs.append_column("base_row", row)
         live = conform(docs.filter(pc.invert(gone)), stage.schema(), repr(stage))
-        details = first_detail(verdicts, len(docs))
-        lost = docs.append_column("reason", reason).append_column("detail", details).filter(gone)
+        lost = docs.append_column("reason", verdict["reason"]).append_column("detail", verdict["detail"]).filter(gone)
         flow.tables[stage.name] = live
-        flow.dropped[stage.name] = ledger(lost, judge.filter(gone))
+        flow.dropped[stage.name] = ledger(lost, verdict["judge"].filter(gone))
         flow.books[stage.name] = {
             "in": len(docs),
             "made": 0,
@@ -267,23 +277,21 @@ def characters(table: pa.Table) -> dict[str, int]:
 
 def ledger(lost: pa.Table, stage: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Dropped rows as a LEDGER table."""
-    detail = lost.column("detail") if "detail" in lost.column_names else pa.nulls(len(lost), pa.string())
-    columns = [lost.column("id"), lost.column("url"), stage, lost.column("reason"), detail]
+    nulls = pa.nulls(len(lost), pa.string())
+    detail = lost.column("detail") if "detail" in lost.column_names else nulls
+    text = lost.column("text") if "text" in lost.column_names else nulls
+    snippet = pc.utf8_slice_codeunits(text, 0, SNIPPET_CHARS)
+    columns = [lost.column("id"), lost.column("url"), stage, lost.column("reason"), detail, snippet]
     return pa.table(columns, names=LEDGER.names).cast(LEDGER)
 
 
-def first_reason(verdicts: list[pa.Table], names: list[str]) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Per row, the first verdict's reason and the name of the verdict that gave it."""
-    reason = pc.coalesce(*[v.column("reason") for v in verdicts])
-    judges = [pc.if_else(pc.is_valid(v.column("reason")), n, None) for v, n in zip(verdicts, names, strict=True)]
-    return reason, pc.coalesce(*judges)
-
-
-def first_detail(verdicts: list[pa.Table], rows: int) -> pa.Array | pa.ChunkedArray:
-    """Per row, the detail of the verdict that gave the reason."""
-    given = [
-        pc.if_else(pc.is_valid(v.column("reason")), v.column("detail"), None)
-        for v in verdicts
-        if "detail" in v.column_names
-    ]
-    return pc.coalesce(*given) if given else pa.nulls(rows, pa.string())
+def judged(verdicts: list[pa.Table], names: list[str]) -> pa.Table:
+    """Per row, the first verdict that gives a reason: `reason`, its name as `judge`, its own `detail`."""
+    none = pa.nulls(len(verdicts[0]), pa.string())
+    reason, judge, detail = none, none, none
+    for verdict, name in zip(reversed(verdicts), reversed(names), strict=True):
+        speaks = pc.is_valid(verdict.column("reason"))
+        reason = pc.if_else(speaks, verdict.column("reason"), reason)
+        judge = pc.if_else(speaks, name, judge)
+        detail = pc.if_else(speaks, verdict.column("detail") if "detail" in verdict.column_names else none, detail)
+    return pa.table({"reason": reason, "judge": judge, "detail": detail})

@@ -4,7 +4,8 @@
 
 Vectors and centroids have length 1, so the nearest centroid is the largest of one matrix product, done in
 blocks of rows. That is exact; an approximate index would pay off beyond some 100,000 topics. Of equal
-centroids the first wins. A zero vector (a document without text) goes to cluster 0 with similarity 0.
+centroids the first wins. Lengths are 1 to rounding, so products are clipped to what a cosine can be. A zero
+vector (a document without text) goes to cluster 0 with similarity 0.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Assign(Annotate):
                     alike = vectors[start : start + block] @ centroids.T
                     best = alike.argmax(axis=1)
                     cluster[start : start + block] = best
-                    similarity[start : start + block] = alike[np.arange(len(best)), best]
+                    similarity[start : start + block] = np.clip(alike[np.arange(len(best)), best], -1, 1)
             return pa.table([pa.array(cluster), pa.array(similarity)], schema=self.writes)
 
         return assign

@@ -11,9 +11,11 @@
     bad_row        a row without a text                                what is wrong
     not_sampled    outside the sample                                  -
 
-The id is the xxh3-128 of file name, URL and payload, each with its length in front, so that no two triples
-give the same bytes. A record whose payload was never read has its offset in place of the payload (under a
-length that no payload has), so that the drops of one file stay apart.
+The id is the xxh3-128 of URL and payload, each with its length in front, so that no two pairs give the same
+bytes. The file is no part of it: the same record has one id in every file that holds it, which is how
+deduplication knows it again, and cutting a crawl into other files changes no id. A record without a URL goes
+by `file#row`, so rows without one stay apart. A record whose payload was never read has file name and offset
+in place of the payload (behind a length that no payload has), so that such drops stay apart too.
 """
 
 from __future__ import annotations
@@ -63,17 +65,20 @@ class Fetched(NamedTuple):
 def record_id(file: str, fetched: Fetched) -> bytes:
     """16 bytes that name the record."""
     hasher = xxhash.xxh3_128()
-    for field in (file, fetched.url):
-        data = field.encode("utf-8", "surrogatepass")
-        hasher.update(len(data).to_bytes(LENGTH_BYTES, "little"))
-        hasher.update(data)
+    _update(hasher, fetched.url.encode("utf-8", "surrogatepass"))
     if fetched.payload is None:
         hasher.update(NEVER_READ)
+        _update(hasher, file.encode("utf-8", "surrogatepass"))
         hasher.update(fetched.offset.to_bytes(LENGTH_BYTES, "little", signed=True))
     else:
-        hasher.update(len(fetched.payload).to_bytes(LENGTH_BYTES, "little"))
-        hasher.update(fetched.payload)
+        _update(hasher, fetched.payload)
     return hasher.digest()
+
+
+def _update(hasher: xxhash.xxh3_128, data: bytes) -> None:
+    """Hash the length of `data`, then `data`."""
+    hasher.update(len(data).to_bytes(LENGTH_BYTES, "little"))
+    hasher.update(data)
 
 
 def sampled(identity: bytes, share: float) -> bool:

@@ -9,9 +9,11 @@ why not; only what is no page (requests, crawl information, metadata) is passed 
 server meant it, with compression and chunking undone; what bytes mean as characters is decided by
 extraction, which has seen the page.
 
+The id names URL and payload, not the file: a record that lies in two files has one id.
+
 `sample` keeps the records whose id hashes below it: the same ones for any cut into parts and on any
-machine, and because it comes before every other reason, the shares of the other reasons in it are those of
-the whole.
+machine, all copies of a record or none, and because it comes before every other reason, the shares of the
+other reasons in it are those of the whole.
 """
 
 from __future__ import annotations

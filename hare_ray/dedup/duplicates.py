@@ -1,8 +1,8 @@
 """Which documents are copies of which, over all parts of all sources: exact and near duplicates in one graph.
 
-Three kinds of evidence tie two rows together: the same id (the same record fetched twice), the same `exact`
-hash (the same folded words), and a shared MinHash band key. One connected-components step over all of it
-gives the clusters; of each one copy is kept.
+Three kinds of evidence tie two rows together: the same id (the same URL and payload, in one file or in
+two), the same `exact` hash (the same folded words), and a shared MinHash band key. One connected-components
+step over all of it gives the clusters; of each one copy is kept.
 
     docs id, url, file, offset; signatures exact, words, bands
     ->  reason               null for the kept copy; same_record, exact_duplicate or near_duplicate
@@ -13,8 +13,9 @@ gives the clusters; of each one copy is kept.
 Rule of the kept copy: most words, then smallest id, then first by (file, offset). Reasons speak of the row
 and that copy: same_record, the row is not the first by (file, offset) of its id; exact_duplicate, its words
 equal those of the kept copy; else near_duplicate, which by transitivity may reach the kept copy over third
-documents. The result is a function of the set of rows: how they are split into files and parts, the order,
-the memory and the number of workers do not matter.
+documents. The result is a function of the set of rows: how they are cut into parts, their order, the memory
+and the number of workers do not matter. Files matter only among rows with one id, which are one record: which
+of them is kept.
 
 Method: an external sort-and-join, so that memory is bounded and machines add up. Keys are cut by range into
 as many partitions as one worker's memory asks for: every group of parts writes one object per partition,

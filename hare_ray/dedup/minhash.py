@@ -113,13 +113,3 @@ def band_keys(
     offsets, hashes = shingles
     least = minima(offsets, hashes, *permutations(bands * rows, seed))
     return _band_keys(offsets, least, whole, bands, np.uint64(seed))
-
-
-def estimate(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> float:
-    """Jaccard similarity of two documents, estimated from their minima."""
-    return float(np.mean(first == second))
-
-
-def meeting_probability(similarity: float, bands: int, rows: int) -> float:
-    """Probability that two documents of this Jaccard similarity share at least one band key."""
-    return 1 - (1 - similarity**rows) ** bands

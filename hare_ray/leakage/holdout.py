@@ -3,9 +3,10 @@
     duplicate_cluster binary(16)  ->  held_out bool, reason = held_out where it is true
 
 A document is held out when hash(cluster) < share * 2^64. All copies of a text share the cluster, so none of
-them ends up on both sides; adding sources or cutting parts otherwise moves no document across, as a row
-number or a random draw would. The cluster's id is hashed once more: it is the smallest of its members' ids,
-so large clusters have small ones.
+them ends up on both sides. Ids come from URL and payload, so cutting the same records into other files or
+parts moves none across, as a row number or a random draw would (records without a URL go by their file). An
+added source moves a cluster, as a whole, only where it adds a copy with the smallest id. The cluster's id is
+hashed once more: it is the smallest of its members' ids, so large clusters have small ones.
 """
 
 from __future__ import annotations

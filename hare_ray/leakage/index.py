@@ -160,7 +160,7 @@ class LeakIndex(Make):
         pq.write_table(pa.concat_tables(rows).combine_chunks(), desk.folder / "items.parquet")
         settings = {"min_words": self.min_words, "ngram": self.ngram}
         (desk.folder / "settings.json").write_text(json.dumps(settings) + "\n")
-        _write_coverage(desk.folder, rows)
+        _write_coverage(desk.folder, [benchmark for benchmark, _ in files], rows)
         return {"files": len(files), "items": count}
 
     def _add(
@@ -197,13 +197,13 @@ class LeakIndex(Make):
         )
 
 
-def _write_coverage(folder: Path, tables: list[pa.Table]) -> None:
-    """Per benchmark the items by method; one line for every item that nothing checks."""
-    coverage: dict[str, dict[str, int]] = {}
+def _write_coverage(folder: Path, benchmarks: list[str], tables: list[pa.Table]) -> None:
+    """Per benchmark, also one without items, the items by method; one line for every item that nothing checks."""
+    coverage = {benchmark: {"items": 0, **dict.fromkeys(METHODS, 0)} for benchmark in benchmarks}
     lines = []
     for table in tables:
         for row in table.to_pylist():
-            counts = coverage.setdefault(row["benchmark"], {"items": 0, **dict.fromkeys(METHODS, 0)})
+            counts = coverage[row["benchmark"]]
             counts["items"] += 1
             counts[row["method"]] += 1
             if row["method"] == UNCHECKED:

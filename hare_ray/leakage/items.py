@@ -18,12 +18,14 @@ context and one word blanked:
 
 from __future__ import annotations
 
+import heapq
 import json
 import re
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +44,9 @@ MIN_LETTERS = 4
 
 MIN_DOCUMENTS = 2
 """Held-out documents with the word: fewer is a name, a misprint or a word nobody can know."""
+
+TASKS = 64
+"""Stretches of parts that are searched for held-out rows in parallel; each hands back `max_documents` rows at most."""
 
 NEIGHBOURS = 50
 """Words looked at on either side of the answer in order of frequency."""
@@ -112,6 +117,22 @@ def _line(record: dict[str, Any]) -> str:
     return json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+Row = tuple[bytes, int, int]
+"""Id, part, row."""
+
+
+def _held_out(desk: Desk, stage: EvaluationItems, parts: range) -> tuple[int, list[Row]]:
+    """How many rows of these parts are held out, and the first `max_documents` of them, sorted."""
+    count, first = 0, []
+    for part in parts:
+        rows = np.flatnonzero(desk.read(stage.split, part, ["held_out"]).column("held_out").to_numpy())
+        ids = desk.read(stage.docs, part, ["id"]).column("id").take(pa.array(rows))
+        found = zip(ids.to_pylist(), [part] * len(rows), rows.tolist(), strict=True)
+        first = heapq.nsmallest(stage.max_documents, chain(first, found))
+        count += len(rows)
+    return count, first
+
+
 class EvaluationItems(Make):
     """Texts and cloze questions from the held-out rows."""
 
@@ -144,26 +165,20 @@ class EvaluationItems(Make):
 
     def make(self, desk: Desk) -> dict[str, int]:
         """Write both files; returns rows read, rows held out, and items made."""
-        rows, held = self._held_out(desk)
-        documents = self._documents(desk, held[: self.max_documents])
+        rows = desk.rows(self.docs)
+        tasks = min(len(rows), TASKS)
+        stretches = [range(i * len(rows) // tasks, (i + 1) * len(rows) // tasks) for i in range(tasks)]
+        counts, found = zip((0, []), *desk.map(partial(_held_out, desk, self), stretches), strict=True)
+        documents = self._documents(desk, heapq.nsmallest(self.max_documents, chain(*found)))
         texts = [_line({"id": d.id, "url": d.url, "text": d.data.decode()}) for d in documents]
         vocabulary = Vocabulary(documents, self.seed)
         found = (self.question(document, vocabulary) for document in documents)
         questions = [_line(item) for item in found if item is not None]
         (desk.folder / "bits_per_byte.jsonl").write_text("".join(texts), encoding="utf-8", newline="\n")
         (desk.folder / "cloze.jsonl").write_text("".join(questions), encoding="utf-8", newline="\n")
-        return {"rows": rows, "held_out": len(held), "texts": len(texts), "questions": len(questions)}
+        return {"rows": sum(rows), "held_out": sum(counts), "texts": len(texts), "questions": len(questions)}
 
-    def _held_out(self, desk: Desk) -> tuple[int, list[tuple[bytes, int, int]]]:
-        """Number of rows, and (id, part, row) of all that are held out, sorted."""
-        sizes, found = desk.rows(self.docs), []
-        for part in range(len(sizes)):
-            rows = np.flatnonzero(desk.read(self.split, part, ["held_out"]).column("held_out").to_numpy())
-            ids = desk.read(self.docs, part, ["id"]).column("id").take(pa.array(rows))
-            found += zip(ids.to_pylist(), [part] * len(rows), rows.tolist(), strict=True)
-        return sum(sizes), sorted(found)
-
-    def _documents(self, desk: Desk, held: list[tuple[bytes, int, int]]) -> list[Document]:
+    def _documents(self, desk: Desk, held: list[Row]) -> list[Document]:
         """The documents with text among these rows, in their order; reads only parts that have some."""
         from hare_ray.text import words_of
 

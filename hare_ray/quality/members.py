@@ -45,23 +45,6 @@ FUNCTION_WORDS = (
 )
 """The glue of English sentences; lists, menus and tables have little of it."""
 
-SHAPE = (
-    "letters",
-    "digits",
-    "capitals",
-    "spaces",
-    "sentence_ends",
-    "commas",
-    "other_marks",
-    "words_per_sentence",
-    "characters_per_word",
-    "long_words",
-    "function_words",
-    "different_words",
-    "repeated_pairs",
-)
-"""Features of the member `shape`, in order."""
-
 LONG_WORD_BYTES = 7
 MAX_WORDS_PER_SENTENCE = 60
 """More say the same: there are no sentences."""

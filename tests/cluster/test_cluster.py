@@ -183,6 +183,20 @@ def test_assignment_equals_brute_force(tmp_path, monkeypatch):
     assert found.column("similarity")[5].as_py() == 0
 
 
+def test_similarity_is_a_cosine_whatever_the_rounding(tmp_path):
+    vectors = unit(np.random.default_rng(4).normal(size=(50, DIMENSIONS))).astype(np.float16)
+    middle = unit(vectors.astype(np.float64)).astype(np.float32)
+    np.save(tmp_path / "centroids.npy", middle)
+    products = (vectors.astype(np.float32) * middle).sum(axis=1)
+    assert products.max() > 1
+    found = ASSIGN.prepare(lambda stage: tmp_path)(column(vectors)).column("similarity").to_numpy()
+    np.testing.assert_allclose(found, np.minimum(products, 1), atol=1e-6)
+    assert found.max() == 1
+    np.save(tmp_path / "centroids.npy", -middle[:1])
+    opposite = ASSIGN.prepare(lambda stage: tmp_path)(column(vectors[:1] * np.float16(1.01)))
+    assert opposite.column("similarity").to_pylist() == [-1]
+
+
 def test_centroids_of_another_model_are_refused(tmp_path):
     np.save(tmp_path / "centroids.npy", np.ones((3, 4), np.float32))
     with pytest.raises(ValueError, match="16 dimensions and centroids of 4"):

@@ -254,26 +254,39 @@ def test_impossible_sample_is_refused(share):
         stage(sample=share)
 
 
-def test_id_is_the_hash_of_name_url_and_payload(tmp_path):
+def test_id_is_the_hash_of_url_and_payload(tmp_path):
     row = one(tmp_path, answer(PAGE))
-    fields = (b"crawl.warc", b"http://a.example/", PAGE)
+    fields = (b"http://a.example/", PAGE)
     data = b"".join(len(field).to_bytes(8, "little") + field for field in fields)
     assert row["id"] == xxhash.xxh3_128_digest(data)
 
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.tuples(*[st.text(max_size=4)] * 2, st.binary(max_size=4)),
-    st.tuples(*[st.text(max_size=4)] * 2, st.binary(max_size=4)),
+    st.tuples(*[st.text(max_size=4)] * 2, st.integers(0, 3), st.none() | st.binary(max_size=4)),
+    st.tuples(*[st.text(max_size=4)] * 2, st.integers(0, 3), st.none() | st.binary(max_size=4)),
 )
 def test_fields_of_an_id_cannot_run_into_each_other(left, right):
-    ids = [record_id(file, Fetched(url, 0, payload)) for file, url, payload in (left, right)]
-    assert (ids[0] == ids[1]) == (left == right)
+    ids, named = [], []
+    for file, url, offset, payload in (left, right):
+        ids.append(record_id(file, Fetched(url, offset, payload)))
+        named.append((url, file, offset) if payload is None else (url, payload))
+    assert (ids[0] == ids[1]) == (named[0] == named[1])
+
+
+@pytest.mark.parametrize("names", [("a.warc", "b.warc"), ("a.warc", "b.warc.gz")])
+def test_a_record_in_two_files_has_one_id(tmp_path, names):
+    other = answer(PAGE, url="http://a.example/other")
+    data = [other + answer(PAGE), answer(PAGE) + other]
+    data = [gzip.compress(d) if name.endswith("gz") else d for name, d in zip(names, data, strict=True)]
+    one, two = (read_bytes(tmp_path, d, name)["id"].to_pylist() for name, d in zip(names, data, strict=True))
+    assert one == two[::-1] and len(set(one)) == 2
 
 
 def test_drops_without_payload_stay_apart(tmp_path):
     record = answer(b"", "Location: /there", status="302 Found")
-    assert len(set(read_bytes(tmp_path, record * 3)["id"].to_pylist())) == 3
+    found = [read_bytes(tmp_path, record * 3, name)["id"].to_pylist() for name in ("a.warc", "b.warc")]
+    assert len(set(found[0] + found[1])) == 6
 
 
 @settings(max_examples=60, deadline=None)

@@ -54,6 +54,13 @@ def test_row_formats(tmp_path, name):
     assert read(path, 1, 3)["offset"].to_pylist() == [1, 2]
 
 
+def test_rows_have_one_id_in_two_files_where_they_have_a_url(tmp_path):
+    rows = [{"text": "same", "url": "http://a.example/1"}, {"text": "same"}, {"text": "same"}, {"text": 7}]
+    one, two = (read_bytes(tmp_path, json_lines(rows), name)["id"].to_pylist() for name in ("a.jsonl", "b.jsonl"))
+    assert one[0] == two[0]
+    assert len(set(one + two)) == 7
+
+
 @pytest.mark.parametrize("column", ["text", "content", "raw_content"])
 def test_text_columns(tmp_path, column):
     path = tmp_path / "a.parquet"

@@ -13,6 +13,7 @@ from hare_ray.dedup.duplicates import Duplicates, plan_of
 from hare_ray.dedup.signature import Signature
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Table
+from tests.corpus.reading import json_lines, read_bytes
 
 
 class Documents(Table):
@@ -94,6 +95,19 @@ def test_same_record_keeps_the_first_by_file_and_offset():
     assert [v["reason"] for v in verdicts] == ["same_record", "same_record", None]
     assert {v["detail"] for v in verdicts} == {"https://a", None}
     assert {v["duplicates"] for v in verdicts} == {3}
+
+
+def test_a_record_read_from_two_files_is_the_same_record(tmp_path):
+    crawled = [{"text": " ".join(words(50, seed)), "url": f"https://{seed}"} for seed in range(2)]
+    files = {"a.jsonl": crawled, "b.jsonl": crawled[1:]}
+    read = [row for name, rows in files.items() for row in read_bytes(tmp_path, json_lines(rows), name).to_pylist()]
+    rows = [{**row, "text": row["payload"].decode()} for row in read]
+    rows = [{name: row[name] for name in DOCUMENT.names} for row in rows]
+    assert [(v["reason"], v["detail"], v["duplicates"]) for v in duplicates(rows, cuts=(2,))] == [
+        (None, None, 1),
+        (None, None, 2),
+        ("same_record", "https://1", 2),
+    ]
 
 
 def test_same_record_also_where_there_are_no_words():

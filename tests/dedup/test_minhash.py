@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from datasketch import MinHash
 
-from hare_ray.dedup.minhash import band_keys, estimate, meeting_probability, minima, permutations
+from hare_ray.dedup.minhash import band_keys, minima, permutations
 from hare_ray.dedup.signature import Signature
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Table
@@ -25,6 +25,16 @@ def pairs_of(similarity, count, size=200, seed=0):
         sets += [pool[:size], np.concatenate([pool[:shared], pool[size:]])]
     offsets = np.cumsum([0, *map(len, sets)])
     return (offsets, np.concatenate(sets)), shared / (2 * size - shared)
+
+
+def estimate(first, second):
+    """Jaccard similarity of two documents, estimated from their minima."""
+    return float(np.mean(first == second))
+
+
+def meeting_probability(similarity, bands, rows):
+    """Probability that two documents of this Jaccard similarity share at least one band key."""
+    return 1 - (1 - similarity**rows) ** bands
 
 
 def no_words(documents):

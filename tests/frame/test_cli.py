@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import cloudpickle
+import pyarrow as pa
 import pytest
 
-from hare_ray.cli import main, parser
+from hare_ray.catalog import Catalog
+from hare_ray.cli import Choice, closing, load_recipe, main, parser
+from hare_ray.isolated import survive
+from hare_ray.schema import DOCUMENT
+from hare_ray.work import Limits
 
 RECIPE = """
 from hare_ray.cli import Choice
@@ -103,3 +109,30 @@ def test_plan_and_run_take_at_most_the_agreed_flags():
     commands = parser()._subparsers._group_actions[0].choices
     flags = {flag for name in ("plan", "run") for flag in commands[name]._option_string_actions}
     assert flags == {"-h", "--help", "--root", "--reuse", "--redo", "--scale", "--source", "--sample"}
+
+
+def test_a_stage_of_a_recipe_travels_to_a_process_that_cannot_import_it(tmp_path):
+    """As it does to Ray's workers, and from there to the child processes that look for poison."""
+    recipe = RECIPE.replace("def recipe", "class Mine(Longer):\n    own: int = 3\n\ndef recipe").replace(
+        "(Longer(", "(Mine("
+    )
+    (tmp_path / "own.py").write_text(recipe)
+    (clean,) = load_recipe(str(tmp_path / "own.py"))(Choice(source=str(tmp_path)))
+    mine = cloudpickle.loads(cloudpickle.dumps(clean.verdicts[0]))
+    row = {"id": b"1" * 16, "url": "u", "file": "f", "offset": 0, "title": None, "text": "tiny"}
+    got = survive(mine, Catalog(), [pa.Table.from_pylist([row], schema=DOCUMENT)], Limits())
+    assert got.column("reason").to_pylist() == ["short"]
+
+
+def test_a_sample_shows_the_share_kept_of_what_was_read():
+    books = {"dropped": {"not_sampled": 90}, "in": 0, "made": 100, "out": 10}
+    manifest = {
+        "name": "clean",
+        "inputs": {},
+        "members": [{"name": "read", "inputs": {}, "books": books}],
+        "parts": [{"rows": 8, "ledger_rows": 92}],
+        "books": {"dropped": {"short": 2}, "characters": 1234},
+        "run": {"started": "now", "seconds": 1.0, "peak_mib": 5},
+    }
+    cells = [list(column.cells) for column in closing([manifest]).columns]
+    assert [cell[0] for cell in cells] == ["clean", "8", "2", "80.0%", "1,234", "1.0", "5"]

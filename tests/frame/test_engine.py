@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -151,9 +152,12 @@ def test_a_repaired_run_does_only_the_part_that_failed(crawl, tmp_path, monkeypa
 
 
 def test_resources_change_nothing(crawl, tmp_path):
-    run(graph(crawl), root=str(tmp_path / "run"))
-    settings = Settings(needs={"clean": Needs(cpus=0.5), "share": Needs(gpus=1)})
-    run(graph(crawl), root=str(tmp_path / "run"), settings=settings)
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(graph(crawl), root=str(one))
+    run(graph(crawl), root=str(two), settings=Settings(needs={"clean": Needs(cpus=0.5), "share": Needs(actors=1)}))
+    files = sorted(path.relative_to(one) for path in one.rglob("*.parquet"))
+    assert len(files) > 10
+    assert all((one / file).read_bytes() == (two / file).read_bytes() for file in files)
 
 
 def test_rebalance_joins_neighbours_in_order(crawl, tmp_path):
@@ -205,8 +209,6 @@ def test_a_map_that_loses_rows_is_refused(crawl, tmp_path, monkeypatch):
             return lambda docs: self.read_rows(docs)
 
         def read_rows(self, docs):
-            import pyarrow as pa
-
             return docs.slice(1).append_column("reason", pa.nulls(len(docs) - 1, pa.string()))
 
     docs = Lines(files=Source(label="crawl", location=str(crawl)))
@@ -214,14 +216,58 @@ def test_a_map_that_loses_rows_is_refused(crawl, tmp_path, monkeypatch):
         run(Half(files=docs), root=str(tmp_path / "run"))
 
 
-def test_an_empty_corpus_runs_to_the_end_with_empty_tables(tmp_path):
-    crawl = tmp_path / "in"
-    crawl.mkdir()
-    (crawl / "a.txt").write_text("")
-    docs = Lines(files=Source(location=str(crawl)))
-    clean = Keep(label="clean", docs=docs, verdicts=(Longer(docs=docs, min_chars=1),))
-    manifests = run(clean, root=str(tmp_path / "run"))
-    assert manifests["clean"]["books"]["out"] == 0
+@pytest.mark.parametrize(("text", "told"), [("", "no record to read"), ("tiny", "dropped: .*'short': 1")])
+def test_a_last_stage_without_documents_is_an_error_also_the_second_time(tmp_path, text, told):
+    (tmp_path / "a.txt").write_text(text)
+    docs = Lines(files=Source(location=str(tmp_path / "a.txt")))
+    clean = Keep(label="clean", docs=docs, verdicts=(Longer(docs=docs, min_chars=9),))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=told):
+            run(clean, root=str(tmp_path / "run"))
+
+
+def test_the_ledger_tells_the_detail_of_the_verdict_that_judged(crawl, tmp_path):
+    class Tells(Longer):
+        writes = pa.schema([*Longer.writes, pa.field("detail", pa.string())])
+
+        def judge(self, docs):
+            found = Longer.judge(self, docs)
+            return found.append_column("detail", pa.array(["told"] * len(found)))
+
+    docs = Lines(files=Source(label="crawl", location=str(crawl)))
+    silent, tells = Longer(docs=docs, min_chars=5), Tells(docs=docs, min_chars=26)
+    clean = Keep(label="clean", docs=docs, verdicts=(silent, tells))
+    run(clean, root=str(tmp_path / "run"))
+    ledgers = [pq.read_table(path) for path in (tmp_path / "run" / "clean").rglob("ledger-*.parquet")]
+    rows = [row for ledger in ledgers for row in ledger.to_pylist()]
+    assert {row["detail"] for row in rows if row["stage"] == "longer"} == {None}
+    assert {row["detail"] for row in rows if row["stage"] == "tells"} == {"told"}
+    assert {row["snippet"] for row in rows if row["stage"] == "longer"} == {"tiny"}
+
+
+def test_a_redo_that_is_refused_deletes_nothing(crawl, tmp_path):
+    root = tmp_path / "run"
+    run(graph(crawl), root=str(root))
+    before = sorted(path for path in root.rglob("*") if path.name != ".lock")
+    with pytest.raises(StaleError, match="min_chars"):
+        run(graph(crawl, min_chars=7), root=str(root), settings=Settings(redo=("share",)))
+    with pytest.raises(ValueError, match="holds no finished stage"):
+        run(graph(crawl), root=str(root), settings=Settings(redo=("share",), reuse=str(tmp_path / "none")))
+    assert sorted(path for path in root.rglob("*") if path.name != ".lock") == before
+
+
+def test_a_redo_that_was_stopped_goes_on_with_the_same_command(crawl, tmp_path, monkeypatch):
+    root, again = tmp_path / "run", Settings(redo=("clean",))
+    run(graph(crawl), root=str(root))
+    with monkeypatch.context() as patch:
+        patch.setattr(Count, "make", lambda self, desk: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(graph(crawl), root=str(root), settings=again)
+    made = {path: path.stat().st_mtime_ns for path in root.glob("clean/*/*.parquet")}
+    run(graph(crawl), root=str(root), settings=again)
+    assert {path: path.stat().st_mtime_ns for path in root.glob("clean/*/*.parquet")} == made
+    run(graph(crawl), root=str(root), settings=again)
+    assert {path: path.stat().st_mtime_ns for path in root.glob("clean/*/*.parquet")} != made
 
 
 def test_manifests_are_json_a_person_can_read(crawl, tmp_path):

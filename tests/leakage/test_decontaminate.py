@@ -181,6 +181,15 @@ def test_coverage_adds_up_and_names_what_is_unchecked(index):
     assert consumed == {"files": 2, "items": 5}
 
 
+def test_a_benchmark_without_items_is_listed_and_finds_nothing(tmp_path):
+    (tmp_path / "cloze.jsonl").write_text("")
+    index, out, consumed = built(tmp_path, tmp_path)
+    none = {"items": 0, "ngram": 0, "short_exact": 0, "joined": 0, "unchecked": 0}
+    assert json.loads((out / "coverage.json").read_text()) == {"cloze": none}
+    assert consumed == {"files": 1, "items": 0}
+    assert [v["reason"] for v in checked(index, out, [QUESTION, SHORT, "", None])] == [None] * 4
+
+
 def test_index_bytes_are_the_same_again(index, tmp_path):
     (tmp_path / "again").mkdir()
     _, again, _ = built(tmp_path / "again", tmp_path / "source")

@@ -69,6 +69,7 @@ def made(folder, rows, cuts=(), stage=STAGE):
         folder=folder,
         rows=lambda stage: [len(table) for table in tables[stage.name]],
         read=lambda stage, part, columns: tables[stage.name][part].select(columns),
+        map=lambda function, items: [function(item) for item in items],
     )
     consumed = stage.make(desk)
     texts, cloze = ((folder / f"{name}.jsonl").read_text("utf-8") for name in ("bits_per_byte", "cloze"))
@@ -118,6 +119,13 @@ def test_layout_of_parts_does_not_matter_and_the_seed_does(tmp_path):
     assert made(tmp_path / "two", shuffled, (0, 20, 90))[:3] == expected
     other = made(tmp_path / "three", rows, stage=EvaluationItems(**{**FIELDS, "seed": 4}))
     assert other[1] == expected[1] and other[2] != expected[2]
+
+
+def test_more_parts_than_tasks_and_no_parts(tmp_path):
+    rows = corpus()
+    cuts = list(range(1, len(rows)))
+    assert made(tmp_path / "many", rows, cuts)[:3] == made(tmp_path / "one", rows)[:3]
+    assert made(tmp_path / "none", [])[0] == {"rows": 0, "held_out": 0, "texts": 0, "questions": 0}
 
 
 def test_documents_without_words_or_sentences_give_no_question(tmp_path):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hare_ray.priors import load
 from hare_ray.quality import Committee, Score
 from hare_ray.quality.committee import encode, sparse
-from hare_ray.quality.members import BAG_SCALE, SHAPE, WINDOW_WORDS, views
+from hare_ray.quality.members import BAG_SCALE, WINDOW_WORDS, views
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Annotate, Source, Table
 from hare_ray.voting import vote, weights
@@ -152,6 +152,23 @@ def test_labels_without_meaning_teach_nothing_and_training_repeats(tmp_path):
 def test_a_fold_without_an_example_of_each_kind_is_refused():
     with pytest.raises(ValueError, match="folds=3 for 3 good and 2 poor examples, expected 2 to 2"):
         committee(("a", "b", "c"), ("d", "e"))
+
+
+SHAPE = (
+    "letters",
+    "digits",
+    "capitals",
+    "spaces",
+    "sentence_ends",
+    "commas",
+    "other_marks",
+    "words_per_sentence",
+    "characters_per_word",
+    "long_words",
+    "function_words",
+    "different_words",
+    "repeated_pairs",
+)
 
 
 def shape(text):
