@@ -20,7 +20,7 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(PYTEST)
-	$(PYTEST) -m ray
+	$(PYTEST) -m "ray or slow"
 
 test-quick: .venv/installed
 	$(PYTEST)

@@ -31,6 +31,8 @@ class Place:
     rows: tuple[int, ...] = ()
     bytes: tuple[int, ...] = ()
     files: tuple[str, ...] = ()
+    content: str = ""
+    """Hashes of the files: what a copy of them is kept under."""
 
 
 def place(root: Root, manifest: Manifest) -> Place:
@@ -39,7 +41,8 @@ def place(root: Root, manifest: Manifest) -> Place:
     rows = tuple(part["rows"] for part in manifest.get("parts", ()))
     sizes = tuple(part["bytes"] for part in manifest.get("parts", ()))
     files = tuple(entry["name"] for entry in manifest.get("files", ()))
-    return Place(at, f"{manifest['name']}/{manifest['fingerprint'][:12]}", rows, sizes, files)
+    content = " ".join(entry.get("sha256", "") for entry in manifest.get("files", ()))
+    return Place(at, f"{manifest['name']}/{manifest['fingerprint'][:12]}", rows, sizes, files, content)
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Catalog:
         if isinstance(stage, Source):
             return Root(stage.resolved[0]).folder("", self.names(stage), stage.fingerprint)
         where = self.places[stage.fingerprint]
-        return where.root.folder(where.folder, where.files, f"{where.root.url}/{where.folder}")
+        return where.root.folder(where.folder, where.files, f"{where.folder} {where.content}")
 
     def names(self, stage: Stage) -> tuple[str, ...]:
         """Names of the files of a Source or a finished Make, below its folder. The folder may hold others."""

@@ -25,7 +25,7 @@ from typing import Any
 
 from hare_ray import hardware
 from hare_ray.catalog import Catalog, commits, place
-from hare_ray.executor import Executor, Plain, operators
+from hare_ray.executor import Executor, Plain, WorkerDiedError, operators
 from hare_ray.gather import Desk, check_aligned, rebalance
 from hare_ray.lock import StillHeld, only_driver
 from hare_ray.manifest import Manifest, describe, encode, folder, load_all, refuse, stale
@@ -261,21 +261,22 @@ class Job:
         needs = self.settings.needs.get(stage.name, stage.needs)
         place_ = folder(stage)
         here = self.root.local
-        own = here / place_ if here is not None else Path(tempfile.mkdtemp(prefix="hare_ray-"))
+        own = here / place_ if here is not None else Path(tempfile.gettempdir()) / f"hare_ray-{self.token}-{stage.name}"
         desk = Desk(stage, self.root, self.catalog, engine.mapper, own)
         result: Manifest = {}
         with self.progress.whole(stage):
-            if isinstance(stage, Make):
-                self.root.delete(place_)
-                result = engine.call(partial(made, desk), needs)
-            elif isinstance(stage, Gather):
-                engine.call(partial(stage.gather, desk), needs)
-                check_aligned(desk)
-                self.root.delete(f"{place_}/scratch")
-            elif isinstance(stage, Rebalance):
-                rebalance(desk)
-        if here is None:
-            shutil.rmtree(own, ignore_errors=True)
+            try:
+                if isinstance(stage, Make):
+                    self.root.delete(place_)
+                    result = engine.call(partial(made, desk), needs)
+                elif isinstance(stage, Gather):
+                    engine.call(partial(stage.gather, desk), needs)
+                    check_aligned(desk)
+                    self.root.delete(f"{place_}/scratch")
+                elif isinstance(stage, Rebalance):
+                    rebalance(desk)
+            except WorkerDiedError as error:
+                raise FailedError(f"{stage.name}: {error}") from error
         return result
 
     def _parts(self, stage: Table, members: list[PartWise]) -> Manifest:
@@ -330,10 +331,11 @@ def _check_imports(units: list[Unit]) -> None:
 
 
 def made(desk: Desk) -> Manifest:
-    """Run a Make; its files and books."""
+    """Run a Make in an empty folder; its files and books."""
     stage = desk.stage
     assert isinstance(stage, Make)
-    desk.folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(desk.folder, ignore_errors=True)  # a worker that died may have left files
+    desk.folder.mkdir(parents=True)
     consumed = stage.make(desk)
     files = []
     for path in sorted(p for p in desk.folder.rglob("*") if p.is_file()):
@@ -342,6 +344,8 @@ def made(desk: Desk) -> Manifest:
         files.append({"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
         if desk.root.local is None:
             desk.root.write(f"{folder(stage)}/{name}", data)
+    if desk.root.local is None:
+        shutil.rmtree(desk.folder)
     return {"files": files, "books": consumed}
 
 

@@ -16,6 +16,10 @@ from hare_ray.stage import Needs, PartWise
 from hare_ray.work import PassWork
 
 
+class WorkerDiedError(RuntimeError):
+    """The process of a whole stage was lost, again and again."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one part: rows of each output, or the error that stopped it."""

@@ -7,6 +7,7 @@ import platform
 import socket
 import subprocess
 import threading
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ SAMPLE_SECONDS = 0.5
 """How often memory is looked at."""
 
 
+@cache
 def machine() -> dict[str, Any]:
     """Host, processor, cores and memory, for the `run` section of a manifest."""
     memory_gb = round(psutil.virtual_memory().total / 2**30, 1)
@@ -38,6 +40,7 @@ def _processor() -> str:
     return named[0] if named else platform.processor()
 
 
+@cache
 def versions() -> dict[str, str]:
     """Installed versions of the packages that shape results."""
     found = {"python": platform.python_version()}
@@ -49,6 +52,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def commit() -> str | None:
     """The git commit this package was run from, or None outside a checkout."""
     here = Path(__file__).parent

@@ -15,6 +15,7 @@ from hare_ray.manifest import Manifest, load_all
 from hare_ray.store import Root, filesystem
 
 BASES = ("map", "keep", "rebalance")
+"""Kinds of stage that make a new base of documents."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,27 @@ class Finding:
     stage: str
     what: str
     detail: dict[str, Any]
+
+
+def finished(root: Root) -> dict[str, Manifest]:
+    """All manifests under a root; ValueError where a stage was taken over from another root and is gone there."""
+    manifests = load_all(root)
+    gone: dict[str, list[str]] = {}
+    for manifest in in_order(manifests):
+        where = place(root, manifest)
+        first = "part-00000.parquet" if where.rows else next(iter(where.files), None)
+        if "location" not in manifest or manifest["kind"] == "source" or first is None:
+            continue
+        if not where.root.exists(f"{where.folder}/{first}"):
+            gone.setdefault(where.root.url, []).append(manifest["name"])
+    if gone:
+        other, names = next(iter(gone.items()))
+        redo = " ".join(f"--redo {name}" for name in names)
+        raise ValueError(
+            f"{root.url} reuses {', '.join(names)} of {other}, where they are gone; put {other} back, "
+            f"or make them anew: hare run RECIPE.py --root {root.url} {redo}"
+        )
+    return manifests
 
 
 def read_part(where: Place, part: int, columns: list[str] | None = None) -> pa.Table:
@@ -55,8 +77,8 @@ def in_order(manifests: dict[str, Manifest]) -> list[Manifest]:
 
 
 def why(root: Root, url: str) -> list[Finding]:
-    """Everything the run knows of the page `url` (or of ids in hex), in the order of the stages."""
-    manifests = load_all(root)
+    """Everything the run knows of the page `url`, in the order of the stages."""
+    manifests = finished(root)
     found = []
     for manifest in in_order(manifests):
         if manifest["kind"] not in BASES:
@@ -102,46 +124,39 @@ def _short(value: object) -> object:
 
 
 def examples(root: Root, name: str, reason: str | None, count: int) -> list[dict[str, Any]]:
-    """Rows a stage kept, or dropped for `reason`, spread evenly over the parts.
+    """Rows a stage kept, spread evenly over the parts, or rows of the ledgers that it dropped for `reason`.
 
-    Raises ValueError where there is no such stage or reason.
+    Raises ValueError where there is no such stage or reason, or `count` is not positive.
     """
-    manifests = load_all(root)
-    if reason is None:
-        if name not in manifests or "parts" not in manifests[name]:
-            tables = sorted(n for n, m in manifests.items() if "parts" in m)
-            raise ValueError(f"{root.url} has no table {name!r}; there are {', '.join(tables) or 'none'}")
-        where = place(root, manifests[name])
-        return _spread((read_part(where, part) for part in range(len(where.rows))), where.rows, count)
-    bases = [m for m in manifests.values() if m["kind"] in BASES]
-    known = set()
-    for manifest in bases:
-        where = place(root, manifest)
+    if count < 1:
+        raise ValueError(f"given {count} rows to show, expected 1 or more")
+    manifests = finished(root)
+    if reason is not None:
+        return _dropped(root, manifests, (name, reason), count)
+    if name not in manifests or "parts" not in manifests[name]:
+        tables = sorted(n for n, m in manifests.items() if "parts" in m)
+        raise ValueError(f"{root.url} has no table {name!r}; there are {', '.join(tables) or 'none'}")
+    where = place(root, manifests[name])
+    return _spread((read_part(where, part) for part in range(len(where.rows))), where.rows, count)
+
+
+def _dropped(root: Root, manifests: dict[str, Manifest], wanted: tuple[str, str], count: int) -> list[dict[str, Any]]:
+    """The first rows that stage and reason in `wanted` dropped."""
+    known: set[tuple[str, str]] = set()
+    found: list[dict[str, Any]] = []
+    for where in (place(root, manifest) for manifest in manifests.values() if manifest["kind"] in BASES):
         for part in range(len(where.rows)):
             ledger = read_ledger(where, part)
-            known.update(zip(ledger["stage"].to_pylist(), ledger["reason"].to_pylist(), strict=True))
-    if (name, reason) not in known:
+            keys = ledger.group_by(["stage", "reason"]).aggregate([]).to_pylist()
+            known.update((key["stage"], key["reason"]) for key in keys)
+            chosen = pc.and_(pc.equal(ledger["stage"], wanted[0]), pc.equal(ledger["reason"], wanted[1]))
+            found += ledger.filter(chosen).slice(0, count - len(found)).to_pylist()
+            if len(found) == count:
+                return found
+    if not found:
         told = ", ".join(f"{stage}: {r}" for stage, r in sorted(known)) or "nothing was dropped"
-        raise ValueError(f"{root.url}: stage {name!r} dropped nothing for {reason!r}; there are {told}")
-    return [row for m in bases for row in _dropped(root, manifests, m, (name, reason))][:count]
-
-
-def _dropped(
-    root: Root, manifests: dict[str, Manifest], manifest: Manifest, wanted: tuple[str, str]
-) -> Iterator[dict[str, Any]]:
-    where = place(root, manifest)
-    before = [manifests[n] for n in manifest["inputs"].get("docs", ()) if n in manifests and "parts" in manifests[n]]
-    for part in range(len(where.rows)):
-        ledger = read_ledger(where, part)
-        chosen = pc.and_(pc.equal(ledger["stage"], wanted[0]), pc.equal(ledger["reason"], wanted[1]))
-        lost = ledger.filter(chosen)
-        texts: dict[bytes, str] = {}
-        if before and len(lost):
-            docs = read_part(place(root, before[0]), part, ["id", "text"])
-            docs = docs.filter(pc.is_in(docs["id"], value_set=lost["id"].combine_chunks()))
-            texts = dict(zip(docs["id"].to_pylist(), docs["text"].to_pylist(), strict=True))
-        for row in lost.to_pylist():
-            yield {**row, "text": texts.get(row["id"])}
+        raise ValueError(f"{root.url}: stage {wanted[0]!r} dropped nothing for {wanted[1]!r}; there are {told}")
+    return found
 
 
 def _spread(tables: Iterator[pa.Table], rows: tuple[int, ...], count: int) -> list[dict[str, Any]]:

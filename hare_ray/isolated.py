@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import pyarrow as pa
 import xxhash
 
@@ -50,7 +51,7 @@ class _Patient:
     catalog: Catalog
     limits: Limits
 
-    def run(self, tables: Tables, seconds: float) -> pa.Table:
+    def run(self, tables: Tables, seconds: float, finest: bool = False) -> pa.Table:
         """Output for the rows, without those that kill; `seconds` is what they get in one child."""
         got = self.child("run", tables, seconds)
         if isinstance(got, pa.Table):
@@ -58,11 +59,11 @@ class _Patient:
         rows = _rows(tables)
         if rows > 1:
             halves = [_cut(tables, 0, rows // 2), _cut(tables, rows // 2, rows)]
-            return _joined([self.run(half, seconds / 2) for half in halves])
-        if isinstance(self.stage, Map):
+            return _joined([self.run(half, seconds / 2, finest) for half in halves])
+        if isinstance(self.stage, Map) and not finest:
             finer = self.child("explode", tables[:1], seconds)
             if isinstance(finer, pa.Table) and len(finer) > 1:
-                return self.run([finer, *tables[1:]], seconds)
+                return self.run([finer, *tables[1:]], seconds, finest=True)
         return _lost(self.stage, tables, got)
 
     def child(self, what: str, tables: Tables, seconds: float) -> pa.Table | str:
@@ -117,7 +118,7 @@ def _child(job: tuple[PartWise, str, Catalog, Tables], seconds: float) -> pa.Tab
     """The table a child process computes, or why there is none: `crashed` or `timeout`."""
     with tempfile.TemporaryDirectory(prefix="hare_ray-") as scratch:
         given, answer = Path(scratch) / "job", Path(scratch) / "answer"
-        given.write_bytes(pickle.dumps(job, protocol=5))
+        given.write_bytes(cloudpickle.dumps(job))  # a recipe's own stages are in no module
         # The child must find the stage's class wherever this process found it.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         command = [sys.executable, "-m", "hare_ray.isolated", str(given), str(answer), str(os.getpid())]

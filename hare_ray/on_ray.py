@@ -21,13 +21,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from hare_ray.executor import Operator, Outcome, attempt
+from hare_ray.executor import Operator, Outcome, WorkerDiedError, attempt
 from hare_ray.gather import Mapper
 from hare_ray.stage import Needs
 from hare_ray.store import Root
 from hare_ray.work import Flow, PassWork
 
 QUIET = logging.ERROR
+_works: dict[str, PassWork] = {}
+"""What this worker process works on. Ray Data unpickles its functions for every block: with the listing of a thousand
+files in them that took nine times as long as the rest of the engine."""
+
 SILENT_SECONDS = 24 * 3600
 """Ray Data fails a pipeline that yields nothing for 30 minutes; a part has a watchdog of its own."""
 
@@ -94,7 +98,7 @@ def ray_map(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         return function(item)
 
     task: Any = ray.remote(num_cpus=1)(apply)
-    return ray.get([task.remote(item) for item in items])
+    return got([task.remote(item) for item in items])
 
 
 class OnRay:
@@ -117,8 +121,9 @@ class OnRay:
         flowing = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
         if flowing.num_blocks() != len(parts):
             raise RuntimeError(f"Ray Data cut {len(parts)} parts into {flowing.num_blocks()} blocks")
+        shared, key = ray.put(work), uuid.uuid4().hex
         for position, operator in enumerate(operators):
-            step: Any = Step(work, operator, position == 0, position == len(operators) - 1)
+            step: Any = Step(shared, key, operator, position == 0, position == len(operators) - 1)
             options = resources(operator.needs)
             if operator.needs.actors is not None:
                 options["compute"] = ray.data.ActorPoolStrategy(size=operator.needs.actors)
@@ -135,25 +140,47 @@ class OnRay:
     def call(self, function: Callable[[], Any], needs: Needs) -> Any:
         """In a Ray task, so that a head without CPUs does no work."""
         import ray
-        from ray.exceptions import RayTaskError
 
         def whole() -> Any:
             return function()
 
         options = {key: value for key, value in resources(needs).items() if value}
         task: Any = ray.remote(**options)(whole)
-        try:
-            return ray.get(task.remote())
-        except RayTaskError as error:  # the user's fault reads the same as in a plain loop
-            raise error.cause from error
+        return got(task.remote())
+
+
+def got(reference: Any) -> Any:
+    """What a task returned. Its exceptions come as in a plain loop, however many tasks they went through."""
+    import ray
+    from ray.exceptions import RayTaskError, WorkerCrashedError
+
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        cause: BaseException = error
+        while isinstance(cause, RayTaskError) and cause.cause is not None:
+            cause = cause.cause
+        raise cause from error
+    except WorkerCrashedError as error:
+        raise WorkerDiedError("the worker died every time it was tried: killed, out of memory, or crashed") from error
 
 
 class Step:
     """One operator as Ray Data sees it: a table of parts in, a table of parts out."""
 
-    def __init__(self, work: PassWork, operator: Operator, first: bool, last: bool) -> None:
-        """Say which members, and whether the part begins or ends here."""
-        self.work, self.members, self.first, self.last = work, operator.members, first, last
+    def __init__(self, shared: Any, key: str, operator: Operator, first: bool, last: bool) -> None:
+        """Say where the work lies, which members, and whether the part begins or ends here."""
+        self.shared, self.key, self.first, self.last = shared, key, first, last
+        self.names = [stage.name for stage in operator.members]
+
+    def work(self) -> PassWork:
+        """The work of the pass, unpickled at the first part in this process."""
+        import ray
+
+        if self.key not in _works:
+            _works.clear()
+            _works[self.key] = ray.get(self.shared)
+        return _works[self.key]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """The part through the members."""
@@ -171,7 +198,8 @@ class Step:
         def go() -> dict[str, int]:
             nonlocal flow
             flow = Flow(part) if self.first else pickle.loads(row["flow"])
-            return self.work.run(flow, self.members, self.last)
+            work = self.work()
+            return work.run(flow, [stage for stage in work.members if stage.name in self.names], self.last)
 
         outcome = attempt(part, go)
         if self.last or outcome.error:

@@ -151,7 +151,7 @@ def dumbbells(names: list[str], before: NDArray[np.float64], after: NDArray[np.f
     order = np.argsort(before, kind="stable")
     step = (width - 70) / max(1, len(order))
     body = []
-    for mark in np.linspace(low, high, 4).tolist():
+    for mark in np.unique(np.linspace(low, high, 4)).tolist():
         y = base - (mark - low) * unit
         body.append(tag("line", x1=48, x2=width - 8, y1=y, y2=y, class_="grid"))
         body.append(tag("text", f"{mark:.2f}", x=40, y=y + 4, text_anchor="end", class_="tick"))

@@ -3,9 +3,8 @@
     books.in + books.made = books.out + sum(books.dropped)     per base, from the manifests
 
 Numbers come from the books, examples from the ledgers. Of every reason the dropped documents with the smallest ids
-are shown; ids are hashes, so this is a fair sample that no layout of parts changes. A ledger has no text; where the
-base before is on disk, the text is looked up there by id, in the part of the same number. What was dropped inside
-the first pass never had its text written, so these examples are URL and detail only.
+are shown; ids are hashes, so this is a fair sample that no layout of parts changes. A record outside the sample that
+a run was asked for is no drop: nobody judged it, so it counts neither as crawled nor as dropped.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from hare_ray.report.reading import FINAL, Run, chain, origin
 SHOWN = 5
 """Examples per reason."""
 
-SNIPPET_CHARACTERS = 320
-"""Enough to see what kind of page it is."""
+NOT_SAMPLED = "not_sampled"
+"""Reason of the records outside the sample."""
 
 LEDGER_ROWS_READ = 20_000_000
 """Per base; beyond it examples come from the parts read so far, which are parts like the others."""
@@ -41,11 +40,9 @@ class Example:
     """One dropped document."""
 
     id: bytes
-    part: int = field(compare=False)
     url: str = field(compare=False)
     detail: str | None = field(compare=False)
-    title: str | None = field(default=None, compare=False)
-    snippet: str | None = field(default=None, compare=False)
+    snippet: str | None = field(compare=False)
 
 
 @dataclass
@@ -60,7 +57,7 @@ class Drop:
 
 @dataclass
 class Step:
-    """One base: what came in, what was dropped by reason, what went on."""
+    """One base: what came in, what was dropped by reason, what went on; `rows_in` is without what is not sampled."""
 
     name: str
     kind: str
@@ -68,6 +65,13 @@ class Step:
     rows_out: int
     characters: int | None
     drops: list[Drop]
+    not_sampled: int = 0
+
+    @property
+    def sample(self) -> str | None:
+        """What a sampled run took, in words; None where it took all."""
+        records = self.rows_in + self.not_sampled
+        return f"sample of {self.rows_in:,} of {records:,} records" if self.not_sampled else None
 
     @property
     def dropped(self) -> int:
@@ -108,8 +112,13 @@ class Funnel:
 
     @property
     def crawled(self) -> int | None:
-        """Records that the first base was read from."""
+        """Records that the first base was read from, of those in the sample."""
         return self.steps[0].rows_in if self.steps else None
+
+    @property
+    def sample(self) -> str | None:
+        """What a sampled run took, in words; None where it took all."""
+        return self.steps[0].sample if self.steps else None
 
     @property
     def leaked(self) -> int | None:
@@ -139,11 +148,13 @@ def _step(run: Run, name: str, ledgers: Ledgers) -> Step:
     drops = [
         Drop(reason, rows, tuple(sorted(found[reason])), sorted(itertools.chain(*found[reason].values()))[:SHOWN])
         for reason, rows in books.get("dropped", {}).items()
+        if reason != NOT_SAMPLED
     ]
+    not_sampled = books.get("dropped", {}).get(NOT_SAMPLED, 0)
     drops.sort(key=lambda drop: (-drop.rows, drop.reason))
     rows_out = run.rows(name) or 0
-    rows_in = books["in"] + books["made"] if "in" in books else rows_out
-    return Step(name, manifest["kind"], rows_in, rows_out, books.get("characters"), drops)
+    rows_in = books["in"] + books["made"] - not_sampled if "in" in books else rows_out
+    return Step(name, manifest["kind"], rows_in, rows_out, books.get("characters"), drops, not_sampled)
 
 
 def _read_ledgers(run: Run, bases: list[str]) -> Ledgers:
@@ -151,26 +162,30 @@ def _read_ledgers(run: Run, bases: list[str]) -> Ledgers:
     for base in bases:
         samples: dict[tuple[str, str], list[Example]] = defaultdict(list)
         read = 0
-        for part, table in run.ledgers(base):
+        for table in run.ledgers(base):
             keys = table.select(["stage", "reason"]).group_by(["stage", "reason"]).aggregate([]).to_pylist()
             for key in keys:
+                if key["reason"] == NOT_SAMPLED:
+                    continue
                 match = pc.and_(pc.equal(table["stage"], key["stage"]), pc.equal(table["reason"], key["reason"]))
                 rows = table.filter(match)
                 mine = samples[key["stage"], key["reason"]]
-                mine[:] = sorted(mine + _smallest(rows, part))[:SHOWN]
+                mine[:] = sorted(mine + _smallest(rows))[:SHOWN]
                 if key["stage"] == LEAK_JUDGE:
                     _add_leaks(ledgers, rows, key["reason"])
             read += len(table)
             if read > LEDGER_ROWS_READ:
                 break
-        _add_texts(run, base, [example for group in samples.values() for example in group])
         ledgers.samples[base] = dict(samples)
     return ledgers
 
 
-def _smallest(rows: pa.Table, part: int) -> list[Example]:
+def _smallest(rows: pa.Table) -> list[Example]:
     order = pc.sort_indices(rows["id"].cast(pa.binary()))[:SHOWN]
-    return [Example(row["id"], part, row["url"], row["detail"]) for row in rows.take(order).to_pylist()]
+    return [
+        Example(row["id"], row["url"], row["detail"], " ".join((row["snippet"] or "").split()) or None)
+        for row in rows.take(order).to_pylist()
+    ]
 
 
 def _add_leaks(ledgers: Ledgers, rows: pa.Table, reason: str) -> None:
@@ -186,29 +201,3 @@ def _add_leaks(ledgers: Ledgers, rows: pa.Table, reason: str) -> None:
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     pairs: list[dict[str, Any]] = pc.value_counts(column.drop_null().combine_chunks()).to_pylist()
     return {pair["values"]: pair["counts"] for pair in pairs}
-
-
-def _add_texts(run: Run, base: str, examples: list[Example]) -> None:
-    """Fill in title and beginning of the text, where the base before is on disk."""
-    before = origin(run, base)
-    while before in run.known and before not in run.manifests:
-        before = origin(run, before)
-    if before is None or not run.parts(before) or run.known[base]["kind"] == "rebalance":
-        return
-    by_part: dict[int, dict[bytes, list[Example]]] = defaultdict(lambda: defaultdict(list))
-    for example in examples:
-        by_part[example.part][example.id].append(example)
-    for part, wanted in by_part.items():
-        _look_up(run, before, part, wanted)
-
-
-def _look_up(run: Run, base: str, part: int, wanted: dict[bytes, list[Example]]) -> None:
-    if part >= run.parts(base):
-        return
-    keys = pa.array(list(wanted), pa.binary(16))
-    for batch in run.batches(base, part, ["id", "title", "text"]):
-        found = batch.filter(pc.is_in(batch["id"], keys))
-        heads = pc.utf8_slice_codeunits(found["text"], 0, SNIPPET_CHARACTERS)
-        for key, title, text in zip(*(c.to_pylist() for c in (found["id"], found["title"], heads)), strict=True):
-            for example in wanted[key]:
-                example.title, example.snippet = title, " ".join(text.split()) if text else None

@@ -52,6 +52,7 @@ def render(root: str) -> str:
         "dots_json": None if dots is None else _embedded(dots),
         "committee": sections.committee(run),
         "benchmarks": sections.benchmarks(run, path),
+        "unable": sections.unable(run),
         "unchecked": sections.unchecked(run),
         "recipe": records.recipe(run),
         "spent": records.spent(run),
@@ -106,12 +107,15 @@ def _tiles(run: Run, path: Funnel, topics: list[sections.Topic]) -> list[dict[st
     detail = f"{machine['cpu']}, {machine['memory_gb']} GB"
     waiting = f"so far {words.count(last.rows_out)} in {words.spoken(last.name)}" if last else "not made yet"
     kept = f"{words.share(final, path.crawled)} of what was crawled" if final is not None else waiting
+    sample = f"{path.sample}, " if path.sample else ""
+    unable = sections.unable(run)
+    leaks = f"nothing to check against: {unable}" if unable else "documents that held benchmark items"
     return [
-        _tile("Pages crawled", words.count(path.crawled), f"read from {words.spoken(path.source)}"),
+        _tile("Pages crawled", words.count(path.crawled), f"{sample}read from {words.spoken(path.source)}"),
         _tile("Documents in D1", words.count(final), kept),
         _tile("Characters in D1", words.compact(characters), "text that goes into training"),
         _tile("Topics", words.count(len(topics) or None), "clusters of like documents"),
-        _tile("Leaks removed", words.count(path.leaked), "documents that held benchmark items"),
+        _tile("Leaks removed", words.count(None if unable else path.leaked), leaks),
         _tile("Time", words.duration(records.wall_seconds(run)), f"{len(run.manifests)} stages written"),
         _tile("Machine", host, detail),
     ]
@@ -126,9 +130,9 @@ def _charts(path: Funnel, found: Tally | None, topics: list[sections.Topic]) -> 
     if path.steps:
         drawn["flow"] = charts.flow(path)
     if found is not None and found.scored:
-        after = found.after
+        after = found.after if found.after and found.after.total else None
         drawn["histogram"] = charts.histogram(found.edges, found.before.histogram, after.histogram if after else None)
-    if found is not None and found.scored and found.clustered and found.before.topics:
+    if found is not None and found.scored and found.clustered and found.before.topics > 1:
         names = {topic.number: topic.label for topic in topics}
         there = found.before.rows > 0
         labels = [names.get(number, f"topic {number}") for number in there.nonzero()[0].tolist()]

@@ -1,12 +1,11 @@
 """A finished or half-finished run, read by the names of its stages.
 
 The recipe is not at hand when a report is made, only the directory: manifests say what was done, and parts, ledgers
-and files are read by name. Tables are streamed in batches, so memory does not grow with the run.
+and files are read by name, a part at a time, so memory does not grow with the run.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,20 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from hare_ray.catalog import Place, place
-from hare_ray.manifest import Manifest, load_all, recorded
-from hare_ray.store import Root, filesystem
-
-BATCH_ROWS = 4096
-"""Of documents with their text: some 20 MB at a time."""
+from hare_ray.catalog import place, read_ledger
+from hare_ray.inspect import BASES, finished, read_part
+from hare_ray.manifest import Manifest, recorded
+from hare_ray.store import Root
 
 FINAL = "d1"
 """Name of the base that is trained on."""
-
-BASES = ("map", "keep", "rebalance")
-"""Kinds of stage that make a new base of documents."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Run:
     def of(cls, url: str) -> Run:
         """The run in the directory `url`; ValueError where nothing is finished there."""
         root = Root(url if "://" in url else str(Path(url).absolute()))
-        manifests = load_all(root)
+        manifests = finished(root)
         if not manifests:
             raise ValueError(f"given {url!r}, expected the directory of a run with a finished stage; check --root")
         return cls(root, manifests)
@@ -100,20 +93,13 @@ class Run:
 
     def read(self, name: str, part: int, columns: list[str]) -> pa.Table:
         """Some columns of one part of a table on disk."""
-        with self._open(name, f"part-{part:05d}.parquet") as file:
-            return file.read(columns=columns)
+        return read_part(place(self.root, self.manifests[name]), part, columns)
 
-    def batches(self, name: str, part: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of one part, a few thousand rows at a time."""
-        with self._open(name, f"part-{part:05d}.parquet") as file:
-            yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
-
-    def ledgers(self, name: str) -> Iterator[tuple[int, pa.Table]]:
-        """Part and ledger, for every part of a base on disk that dropped something."""
+    def ledgers(self, name: str) -> Iterator[pa.Table]:
+        """The ledger of every part of a base on disk that dropped something."""
         for part, entry in enumerate(self.manifests.get(name, {}).get("parts", ())):
             if entry.get("ledger_rows"):
-                with self._open(name, f"ledger-{part:05d}.parquet") as file:
-                    yield part, file.read()
+                yield read_ledger(place(self.root, self.manifests[name]), part)
 
     def file(self, name: str, file: str) -> bytes | None:
         """A file that a Make made, or None where it made none of that name."""
@@ -127,18 +113,6 @@ class Run:
         """A JSON file that a Make made, or None."""
         data = self.file(name, file)
         return None if data is None else json.loads(data)
-
-    @contextlib.contextmanager
-    def _open(self, name: str, file: str) -> Iterator[pq.ParquetFile]:
-        where: Place = place(self.root, self.manifests[name])
-        path = f"{where.folder}/{file}"
-        if where.root.local is not None:
-            with pq.ParquetFile(where.root.local / path, memory_map=True) as parquet:
-                yield parquet
-            return
-        fs, base = filesystem(where.root.url)
-        with fs.open(f"{base}/{path}", "rb") as stream, pq.ParquetFile(stream) as parquet:
-            yield parquet
 
 
 def origin(run: Run, name: str) -> str | None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from hare_ray.manifest import Manifest
 from hare_ray.report.reading import Run
 
 
@@ -17,7 +18,7 @@ class Spent:
     name: str
     kind: str
     inside: str | None
-    """The stage it was written with, for a member of its pass."""
+    """The stage whose line has the seconds and the memory of their pass; None for that line itself."""
     rows_in: int | None
     rows_out: int | None
     characters: int | None
@@ -29,16 +30,18 @@ class Spent:
 def spent(run: Run) -> list[Spent]:
     """One line per stage, inputs before users."""
     lines = []
+    firsts = {unit: manifests[0]["name"] for unit, manifests in units(run).items()}
     for name in run.order:
         manifest, books, owner = run.known[name], run.books(name), run.owner(name)
-        own = owner["name"] == name
+        first = firsts[_unit(owner)]
+        own = first == name
         rows_in = books["in"] + books["made"] if "in" in books else books.get("rows")
         took = owner["run"]
         lines.append(
             Spent(
                 name,
                 manifest["kind"],
-                None if own else owner["name"],
+                None if own else first,
                 rows_in,
                 run.rows(name),
                 books.get("characters"),
@@ -48,6 +51,20 @@ def spent(run: Run) -> list[Spent]:
             )
         )
     return lines
+
+
+def units(run: Run) -> dict[tuple[str, str], list[Manifest]]:
+    """What was run at a time: a pass with the tables it wrote, or a single stage; inputs before users."""
+    found: dict[tuple[str, str], list[Manifest]] = defaultdict(list)
+    for name in run.order:
+        if name in run.manifests:
+            found[_unit(run.manifests[name])].append(run.manifests[name])
+    return found
+
+
+def _unit(manifest: Manifest) -> tuple[str, str]:
+    took = manifest["run"]
+    return took["pass"] or manifest["name"], took["started"]
 
 
 @dataclass(frozen=True)
@@ -72,16 +89,8 @@ def machines(run: Run) -> list[Machine]:
 
 
 def wall_seconds(run: Run) -> float:
-    """Time of all units of work; tables written by one pass share its start, and its time counts once."""
-    passes: dict[str, float] = defaultdict(float)
-    total = 0.0
-    for manifest in run.manifests.values():
-        took = manifest["run"]
-        if manifest["kind"] in ("map", "annotate", "keep"):
-            passes[took["started"]] = max(passes[took["started"]], took["seconds"])
-        else:
-            total += took["seconds"]
-    return total + sum(passes.values())
+    """Time of all units of work; the time of a pass counts once, however many tables it wrote."""
+    return sum(max(manifest["run"]["seconds"] for manifest in manifests) for manifests in units(run).values())
 
 
 @dataclass(frozen=True)

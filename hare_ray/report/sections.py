@@ -24,6 +24,9 @@ DOTS = 4_000
 MAP_UNITS = 10_000
 """Resolution of the map's coordinates; finer than any screen."""
 
+METHODS = ("ngram", "short_exact", "joined")
+"""How an item can be checked, as coverage.json counts them."""
+
 UNCHECKED_LISTED = 200
 """Benchmark items listed of those that nothing checks."""
 
@@ -78,12 +81,14 @@ def topic_table(topics: list[Topic], found: Tally | None) -> list[TopicRow]:
 
 
 def map_data(run: Run, topics: list[Topic]) -> dict[str, Any] | None:
-    """Dots of the map in columns, topics by their place in the legend; None without a map."""
+    """Dots of the map in columns, topics by their place in the legend; None without a map or with an empty one."""
     data = run.file("cluster_map", "map.parquet")
     if data is None:
         return None
     table = pq.read_table(io.BytesIO(data), columns=["url", "title", "cluster", "x", "y"])
     total = len(table)
+    if not total:
+        return None
     if total > DOTS:
         table = table.take(pa.array(np.linspace(0, total - 1, DOTS).astype(np.int64)))
     place = {topic.number: rank for rank, topic in enumerate(topics)}
@@ -101,8 +106,6 @@ def map_data(run: Run, topics: list[Topic]) -> dict[str, Any] | None:
 
 def _scaled(values: np.ndarray) -> list[int]:
     """To 0..MAP_UNITS; the two axes apart, so the map fills its frame."""
-    if not len(values):
-        return []
     low, spread = float(values.min()), float(np.ptp(values)) or 1.0
     return np.rint((values - low) / spread * MAP_UNITS).astype(int).tolist()
 
@@ -156,10 +159,19 @@ def benchmarks(run: Run, funnel: Funnel) -> list[Benchmark]:
     coverage = run.json("leak_index", "coverage.json") or {}
     lines = []
     for name, counts in sorted(coverage.items()):
-        methods = {key: counts.get(key, 0) for key in ("items", "ngram", "short_exact", "joined", "unchecked")}
+        methods = {key: counts.get(key, 0) for key in ("items", *METHODS, "unchecked")}
         found = len(funnel.ledgers.items.get(name, ()))
         lines.append(Benchmark(name, **methods, found=found, documents=funnel.ledgers.leaked.get(name, 0)))
     return lines
+
+
+def unable(run: Run) -> str | None:
+    """Why the leak check could find nothing, in words; None where it could, or where there is no index."""
+    coverage = run.json("leak_index", "coverage.json")
+    if coverage is None or any(counts.get(method) for counts in coverage.values() for method in METHODS):
+        return None
+    items = sum(counts.get("items", 0) for counts in coverage.values())
+    return f"none of its {items:,} items can be checked" if items else "the leak index has no items"
 
 
 def unchecked(run: Run) -> list[dict[str, Any]]:

@@ -129,3 +129,26 @@ class Share(Annotate):
             return pa.table({"share": pc.divide(pc.cast(pc.utf8_length(docs.column("text")), pa.float64()), total)})
 
         return share
+
+
+def refuse(item: int) -> int:
+    """A fault of the user, found in a task of a task."""
+    raise ValueError(f"given {item}, expected less; give less")
+
+
+class Refusing(Make):
+    """Refuses its input."""
+
+    files: Stage
+
+    def make(self, desk: Desk) -> dict[str, int]:
+        return {"rows": sum(desk.map(refuse, [3]))}
+
+
+class Dying(Make):
+    """Takes its process with it."""
+
+    files: Stage
+
+    def make(self, desk: Desk) -> dict[str, int]:
+        os._exit(9)

@@ -188,7 +188,7 @@ def test_show_gives_rows_kept_and_rows_dropped_with_their_text(crawl, tmp_path):
     run(graph(crawl), root=root.url)
     assert len(examples(root, "clean", None, 3)) == 3
     repeated = examples(root, "first_of_kind", "repeated", 5)
-    assert [row["text"] for row in repeated] == ["the same text in every file"] * 3
+    assert [row["snippet"] for row in repeated] == ["the same text in every file"] * 3
     with pytest.raises(ValueError, match=r"there are .*longer: short"):
         examples(root, "longer", "unheard of", 5)
     with pytest.raises(ValueError, match="has no table 'nothing'"):

@@ -16,7 +16,7 @@ from hare_ray.stage import Annotate, Files, Gather, Keep, Make, Map, PartFunctio
 
 
 class Read(Map):
-    """JSON lines of url, title, text; a line without text is dropped."""
+    """JSON lines of url, title, text; a line without text is dropped, and one marked as outside the sample."""
 
     files: Stage
     writes: ClassVar[pa.Schema] = DOCUMENT
@@ -27,7 +27,8 @@ class Read(Map):
             for split in splits.to_pylist():
                 for number, line in enumerate(Path(split["path"]).read_text().splitlines()):
                     page = json.loads(line)
-                    reason = None if page["text"] else "no_text"
+                    reason = "not_sampled" if page["text"].startswith("unsampled") else None
+                    reason = reason if page["text"] else "no_text"
                     id_ = xxhash.xxh3_128_digest(line.encode())
                     rows.append({**page, "id": id_, "file": split["file"], "offset": number, "reason": reason})
             return pa.Table.from_pylist(rows, schema=DOCUMENT.append(REASON))

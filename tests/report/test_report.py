@@ -4,111 +4,18 @@ import json
 import math
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from hare_ray import engine
-from hare_ray.manifest import load_all
 from hare_ray.report import render, write
 from hare_ray.report.funnel import funnel
 from hare_ray.report.reading import Run, chain
 from hare_ray.report.tally import tally
-from hare_ray.stage import Stage
-from hare_ray.store import Root
-from tests.report.stages import build
-
-NAMES = ["rivers and banks", "ovens", "courts & <judges>"]
-EVIL = "</script><script>alert(1)</script>"
-VOID = {"meta", "br", "input", "img", "link", "hr"}
-
-
-def page(number: int, text: str, title: str = "a title", url: str | None = None) -> dict[str, str]:
-    return {"url": url or f"https://example.org/{number}", "title": title, "text": text}
-
-
-def pages() -> list[dict[str, str]]:
-    found = []
-    for number in range(60):
-        words = f"topic={number % 3} quality={(number * 37 % 60) / 60:.4f} words of document {number} and more"
-        found.append(page(number, words, EVIL if number == 30 else f"title {number}"))
-    found += [page(100 + n, "") for n in range(4)]
-    found += [page(200 + n, f"lingua fr topic=0 quality=0.1 number {n}") for n in range(9)]
-    found += [page(300 + n, f"click here topic=0 quality=0.1 number {n}") for n in range(2)]
-    found += [page(400 + n, found[5]["text"]) for n in range(3)]
-    found += [page(500 + n, f"topic=1 quality=0.5 about item arc/q-{n % 2} number {n}") for n in range(3)]
-    found.append(page(600, "lorem topic=0 quality=0.1", url="javascript:alert(2)"))
-    return found
-
-
-def recipe(crawl: Path) -> dict[str, Stage]:
-    return build(crawl, NAMES, cap=8, min_quality=0.3)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run."""
-    folder = tmp_path_factory.mktemp("report")
-    crawl = folder / "crawl"
-    crawl.mkdir()
-    for part in range(3):
-        (crawl / f"{part}.jsonl").write_text("\n".join(json.dumps(p) for p in pages()[part::3]))
-    stages = recipe(crawl)
-    engine.run(stages["d1"], stages["label_clusters"], stages["cluster_map"], root=str(folder / "run"))
-    return folder / "run"
-
-
-@pytest.fixture(scope="module")
-def html(whole: Path) -> str:
-    return render(str(whole))
-
-
-class Reader(HTMLParser):
-    """Keeps the text of elements by tag, all attributes, and whether every element is closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(tag, key, value or "") for key, value in attrs]
-        self.text += " "
-        if tag == "script":
-            self.scripts.append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        optional = {"p", "li", "tr", "td", "th", "dt", "dd", "thead", "tbody"}
-        while self.open[-1] != tag and self.open[-1] in optional:
-            self.open.pop()
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-        elif not self.open or self.open[-1] != "style":
-            self.text += data
-
-
-def section(html: str, name: str) -> str:
-    return html.split(f'<section id="{name}">')[1].split("</section>")[0]
-
-
-def plain(fragment: str) -> str:
-    return " ".join(Reader(fragment).text.split())
-
-
-def manifests(whole: Path) -> dict[str, Any]:
-    return load_all(Root(str(whole)))
+from tests.report.pages import EVIL, NAMES, Reader, manifests, pages, plain, recipe, section, tiles
 
 
 def test_the_page_is_well_formed_and_loads_nothing(html: str) -> None:
@@ -147,12 +54,13 @@ def test_the_steps_lead_from_the_crawl_to_d1_and_balance(whole: Path) -> None:
     assert all(step.rows_in == step.rows_out + step.dropped for step in found.steps)
 
 
-def test_examples_are_of_their_reason_with_text_where_the_base_before_is_on_disk(whole: Path) -> None:
+def test_examples_are_of_their_reason_with_the_beginning_of_their_text(whole: Path) -> None:
     drops = {drop.reason: drop for step in funnel(Run.of(str(whole))).steps for drop in step.drops}
     assert len(drops["other_language"].examples) == 5
     assert drops["other_language"].stages == ("language",)
     assert {example.detail for example in drops["other_language"].examples} == {"fr"}
-    assert all(example.snippet is None for example in drops["other_language"].examples)
+    assert all((example.snippet or "").startswith("lingua fr") for example in drops["other_language"].examples)
+    assert {example.snippet for example in drops["no_text"].examples} == {None}
     copies = drops["exact_duplicate"].examples
     assert {example.url for example in copies} <= {f"https://example.org/{n}" for n in (5, 400, 401, 402)}
     assert {example.snippet for example in copies} == {pages()[5]["text"]}
@@ -160,9 +68,7 @@ def test_examples_are_of_their_reason_with_text_where_the_base_before_is_on_disk
 
 
 def test_key_numbers_are_those_of_the_manifests(whole: Path, html: str) -> None:
-    tiles = html.split('id="numbers"')[1].split("<section")[0]
-    values = re.findall(r'"label">([^<]+)</span><span class="figure">([^<]+)<', tiles)
-    shown = dict(values)
+    shown = {label: figure for label, (figure, _) in tiles(html).items()}
     d1 = manifests(whole)["d1"]
     assert shown["Pages crawled"] == str(len(pages()))
     assert shown["Documents in D1"] == str(d1["books"]["out"])
