@@ -147,8 +147,9 @@ def plan_command(recipe: Recipe, options: argparse.Namespace, console: Console) 
 
 
 def run_command(recipe: Recipe, options: argparse.Namespace, console: Console) -> dict[str, Manifest]:
-    """Print the plan, run it, print what came of it."""
+    """Print the plan, run it, print what came of it, write the report."""
     from hare_ray.on_ray import OnRay
+    from hare_ray.report import write
 
     root = Root(root_of(options))
     targets = recipe(Choice(options.scale, options.source, options.sample))
@@ -158,6 +159,7 @@ def run_command(recipe: Recipe, options: argparse.Namespace, console: Console) -
     settings = Settings(reuse=options.reuse, redo=tuple(options.redo))
     manifests = run(*targets, root=root.url, settings=settings, executor=OnRay, progress=Live(console))
     console.print(closing(list(manifests.values())))
+    console.print(f"report: {write(root.url)}")
     return manifests
 
 

@@ -227,9 +227,6 @@ def main() -> int:
 
     def run() -> None:
         cli.run_command(recipe, options, console)
-        from hare_ray.report import write
-
-        console.print(f"report: {write(cli.root_of(options))}")
 
     return cli.explained(plan if options.plan else run, cli.console_for(stderr=True))
 
