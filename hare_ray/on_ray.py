@@ -69,14 +69,19 @@ def check_shared(root: Root) -> None:
         return
     name = f".seen-{uuid.uuid4().hex[:8]}"
     root.write(name, b"")
-    look = ray.remote(num_cpus=0)(root.exists)
-    asked = {
-        node["NodeManagerAddress"]: look.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(name)
+
+    def seen(name: str) -> bool:
+        return root.exists(name)
+
+    look: Any = ray.remote(num_cpus=0)(seen)
+    asked = [
+        (
+            node,
+            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(name),
+        )
         for node in nodes
-    }
-    blind = [address for address, answer in asked.items() if not ray.get(answer)]
+    ]
+    blind = {node["NodeManagerAddress"] for node, answer in asked if not ray.get(answer)}
     root.delete(name)
     if blind:
         raise ValueError(

@@ -163,3 +163,15 @@ def test_a_thousand_small_parts_stay_a_thousand(tmp_path, record_property):
     record_property("seconds_per_part", (time.perf_counter() - began) / 1000)
     assert len(load_all(Root(str(tmp_path / "run")))["clean"]["parts"]) == 1000
     assert digest(tmp_path / "run") == digest(tmp_path / "plain")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_several_nodes_make_the_same_bytes_and_a_root_they_do_not_share_is_refused(source, calm, tmp_path):
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "tests.frame.on_cluster", str(tmp_path), str(source)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "shared root: done" in done.stdout
+    assert digest(tmp_path / "run") == calm
+    assert "own root: the root /proc/self/cwd/run is not visible on" in done.stdout
