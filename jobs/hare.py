@@ -115,16 +115,23 @@ MIB = 1 << 20
 def recipe(choice: Choice) -> tuple[Stage, ...]:
     """From crawl to D1, and the labels and the map that explain it."""
     scale = scale_of(choice.scale)
+    clean = cleaned(crawled(choice, scale), choice.sample)
+    unique = deduplicated(clean, scale)
+    leak_free = decontaminated(unique, scale)
+    return selected(leak_free, scale)
 
-    # A crawl: yours, or documentation pages made on this machine.
-    crawl: Stage = (
-        Source(label="crawl", location=choice.source or "your crawl: give --source", part_bytes=scale.part_mib * MIB)
-        if choice.source or scale.demo_pages is None
-        else DemoCrawl(pages=scale.demo_pages, files=scale.demo_files, packages=versions(DOCUMENTED))
-    )
 
-    # Clean text in the wanted languages (paper, section 2: non-English, incomplete, private, links).
-    pages = Read(files=crawl, sample=choice.sample, max_payload_bytes=8 * MIB)
+def crawled(choice: Choice, scale: Scale) -> Stage:
+    """The crawl: yours, or documentation pages made on this machine."""
+    if choice.source is None and scale.demo_pages is not None:
+        return DemoCrawl(pages=scale.demo_pages, files=scale.demo_files, packages=versions(DOCUMENTED))
+    location = choice.source or "your crawl: give --source"
+    return Source(label="crawl", location=location, part_bytes=scale.part_mib * MIB)
+
+
+def cleaned(crawl: Stage, sample: float) -> Keep:
+    """Main text in the wanted languages (paper, section 2: non-English, incomplete, private, links)."""
+    pages = Read(files=crawl, sample=sample, max_payload_bytes=8 * MIB)
     text = Extract(
         docs=pages, max_payload_bytes=8 * MIB, max_depth=1000, max_broken_share=0.01, min_main_chars=200, min_chars=200,
     )  # fmt: skip
@@ -141,15 +148,19 @@ def recipe(choice: Choice) -> tuple[Stage, ...]:
         # HARE's own; the thresholds are ours
         min_complete_share=0.4, max_link_share=0.1, max_emails=2, max_phones=1, max_addresses=1,
     )  # fmt: skip
-    clean = Keep(label="clean", docs=text, verdicts=(language, rules), carry=("lang_score", "words"))
+    return Keep(label="clean", docs=text, verdicts=(language, rules), carry=("lang_score", "words"))
 
-    # Unique: exact and near copies across all sources, the longest copy stays.
+
+def deduplicated(clean: Keep, scale: Scale) -> Keep:
+    """Exact and near copies across all sources go, the longest copy stays (paper, section 2)."""
     parts = Rebalance(docs=clean, part_bytes=scale.part_mib * MIB)
     signature = Signature(docs=parts, ngram=5, bands=14, rows=8, seed=1)
     duplicates = Duplicates(docs=parts, signatures=signature)
-    unique = Keep(label="unique", docs=parts, verdicts=(duplicates,), carry=("duplicate_cluster", "duplicates"))
+    return Keep(label="unique", docs=parts, verdicts=(duplicates,), carry=("duplicate_cluster", "duplicates"))
 
-    # Leak-free: 2 % is held out and becomes the evaluation; nothing that shares a 13-gram with it stays.
+
+def decontaminated(unique: Keep, scale: Scale) -> Keep:
+    """2 % is held out and becomes the evaluation; nothing that shares a 13-gram with it or a benchmark stays."""
     split = HoldOut(docs=unique, share=0.02)
     items = EvaluationItems(
         docs=unique, split=split, max_documents=scale.evaluation_documents, choices=4, seed=1,
@@ -158,8 +169,11 @@ def recipe(choice: Choice) -> tuple[Stage, ...]:
     benchmarks = tuple(Source(label=f"benchmark_{n}", location=where) for n, where in enumerate(BENCHMARKS))
     index = LeakIndex(items=(items, *benchmarks), text_fields=TEXT_FIELDS, ngram=13, min_words=8)
     leaks = Decontaminate(docs=unique, index=index, min_hits=1, max_overlap=0.0)
-    leak_free = Keep(label="leak_free", docs=unique, verdicts=(split, leaks))
+    return Keep(label="leak_free", docs=unique, verdicts=(split, leaks))
 
+
+def selected(leak_free: Keep, scale: Scale) -> tuple[Stage, ...]:
+    """D1: of every topic the better documents, no topic over three times its even share; with labels and map."""
     # Semantic diversity: topics from embeddings.
     model = Source(label="embedder", location=embedder())
     embedding = Embed(docs=leak_free, model=model, dimensions=384, max_tokens=256, batch_rows=32, dtype="bfloat16")
@@ -177,8 +191,6 @@ def recipe(choice: Choice) -> tuple[Stage, ...]:
         temperature=5.0, seed=1, folds=5,
     )  # fmt: skip
     scores = Score(docs=leak_free, embeddings=embedding, committee=committee)
-
-    # D1: of every topic the better documents, no topic over three times its even share.
     select = Select(clusters=topics, scores=scores, keep_share=0.8, min_quality=0.1, topic_cap=3.0)
     opinions, carry = (topics, scores), ("cluster", "quality", "weight")
     d1 = Keep(label="d1", docs=leak_free, verdicts=(select,), opinions=opinions, carry=carry)
