@@ -204,12 +204,7 @@ def ask_command(options: argparse.Namespace, console: Console) -> None:
     if options.command == "status":
         console.print(closing(list(manifests.values())))
     elif options.command == "why":
-        found = why(root, options.url)
-        if not found:
-            raise ValueError(f"{root.url} knows no page {options.url!r}; give the exact URL, as `hare show` prints it")
-        for finding in found:
-            told = "  ".join(f"{key}={value}" for key, value in finding.detail.items() if value is not None)
-            console.print(f"[bold]{finding.stage:<18}[/] {finding.what:<28} {escape(told)}", highlight=False)
+        explain(root, options.url, console)
     elif options.command == "show":
         for row in examples(root, options.stage, options.reason, options.rows):
             console.print({key: value.hex() if isinstance(value, bytes) else value for key, value in row.items()})
@@ -217,6 +212,20 @@ def ask_command(options: argparse.Namespace, console: Console) -> None:
         from hare_ray.report import write
 
         console.print(write(root.url))
+
+
+def explain(root: Root, url: str, console: Console) -> None:
+    """Print what a run knows of a page, stage by stage; what an earlier stage said already is not repeated."""
+    findings = why(root, url)
+    if not findings:
+        raise ValueError(f"{root.url} knows no page {url!r}; give the exact URL, as `hare show` prints it")
+    told: dict[str, str] = {}
+    for finding in findings:
+        known = {key: value for key, value in finding.detail.items() if value is not None}
+        words = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in known.items()}
+        fresh = "  ".join(f"{key}={value}" for key, value in words.items() if told.get(key) != value)
+        told.update(words)
+        console.print(f"[bold]{finding.stage:<18}[/] {finding.what:<26} {escape(fresh)}".rstrip(), highlight=False)
 
 
 def console_for(stderr: bool = False) -> Console:
