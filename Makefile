@@ -43,7 +43,7 @@ bench-engine: .venv/installed
 	$(BIN)/python -m tests.bench.engine_overhead
 
 lock:
-	$(BIN)/python locks/lock.py
+	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/python locks/lock.py
 
 clean:
 	rm -rf .venv runs build *.egg-info

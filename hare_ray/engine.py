@@ -54,7 +54,7 @@ class Settings:
 
 
 REDOING = ".redoing"
-"""Names given to --redo, kept while that run is not at its end: the same command then goes on."""
+"""What --redo makes anew (name: fingerprint), kept until that run ends: the same command then goes on."""
 
 ExecutorFactory = Callable[[Root], Executor]
 """Called when there is work to do, and only then."""
@@ -135,10 +135,12 @@ class Job:
         if unknown:
             raise ValueError(f"--redo {sorted(unknown)}: no such stage; there are {[s.name for s in self.order]}")
         found = load_all(self.root)
-        doomed = self._doomed()
+        following = self._following()
+        doomed = set() if self._redoing(following) else following
         self.manifests = {name: manifest for name, manifest in found.items() if name not in doomed}
-        taken = self._offered()
+        taken = self._offered(following)
         refuse(stale(self.order, {**self.manifests, **taken}), self.root)
+        _check_imports(plan(self.order, self.targets, {*self.manifests, *taken}))
         self._forget(doomed)
         for name, manifest in taken.items():
             self.root.write(f"{name}/manifest.json", encode(manifest))
@@ -153,33 +155,39 @@ class Job:
         for stage in self.order:
             self._not_empty(stage)
         if units:
-            _check_imports(units)
             engine = executor(self.root)
             for unit in units:
                 self._unit(unit, engine)
         self.root.delete(REDOING)
         return self.manifests
 
-    def _doomed(self) -> set[str]:
-        """What is to be made anew: `redo` and all that follows; nothing where a killed run began with just that."""
-        if self.root.exists(REDOING) and json.loads(self.root.read(REDOING)) == sorted(self.settings.redo):
-            return set()
-        doomed = set(self.settings.redo)
+    def _following(self) -> set[str]:
+        """Names given to redo, and of all that follows."""
+        found = set(self.settings.redo)
         for stage in self.order:
-            if any(parent.name in doomed for parent in stage.parents):
-                doomed.add(stage.name)
-        return doomed
+            if any(parent.name in found for parent in stage.parents):
+                found.add(stage.name)
+        return found
+
+    def _redoing(self, following: set[str]) -> bool:
+        """Whether a run that was stopped began with just this: the same names, of the same recipe."""
+        return self.root.exists(REDOING) and json.loads(self.root.read(REDOING)) == self._identities(following)
+
+    def _identities(self, names: set[str]) -> dict[str, str]:
+        return {stage.name: stage.fingerprint for stage in self.order if stage.name in names}
 
     def _forget(self, doomed: set[str]) -> None:
         """Drop what is to be made anew: manifest first, so that none speaks of parts that are gone."""
+        if not doomed:
+            return
+        self.still_held()
         for name in doomed:
             self.root.delete(f"{name}/manifest.json")
             self.root.delete(name)
-        if doomed:
-            self.root.write(REDOING, encode(sorted(self.settings.redo)))
+        self.root.write(REDOING, encode(self._identities(doomed)))
 
-    def _offered(self) -> dict[str, Manifest]:
-        """Manifests of equal stages in the root to reuse, pointing there; nothing is copied."""
+    def _offered(self, following: set[str]) -> dict[str, Manifest]:
+        """Manifests of equal stages in the root to reuse, pointing there; nothing is copied, nor what is redone."""
         if self.settings.reuse is None:
             return {}
         other = Root(checked_root(self.settings.reuse))
@@ -189,7 +197,8 @@ class Job:
         return {
             stage.name: {"location": other.url, **offered[stage.name]}
             for stage in self.order
-            if stage.name not in self.manifests and offered.get(stage.name, {}).get("fingerprint") == stage.fingerprint
+            if stage.name not in self.manifests.keys() | following
+            and offered.get(stage.name, {}).get("fingerprint") == stage.fingerprint
         }
 
     def _unit(self, unit: Unit, engine: Executor) -> None:

@@ -66,6 +66,8 @@ def written(order: list[Stage], targets: list[Stage]) -> set[str]:
         for parent in stage.parents:
             if parent.partwise and not (stage.partwise and level[stage.name] == level[parent.name]):
                 keep.add(parent.name)
+    # An opinion that is written needs its base beside it: rows to align with, and the ledger of what was dropped.
+    keep |= {stage.base.name for stage in order if stage.name in keep}
     return keep
 
 

@@ -40,7 +40,7 @@ class Limits:
     """When a part counts as poison."""
 
     attempts: int = 3
-    part_seconds: float = 3600
+    part_seconds: float = 6 * 3600
     """Wall clock for one part in a worker; the worker is ended after it."""
     record_seconds: float = 60
     """Wall clock a child process has at least, however few its rows; a single row that needs more is lost."""

@@ -331,3 +331,27 @@ def test_a_part_that_is_gone_is_named_with_a_cure(crawl, tmp_path):
     with pytest.raises(ValueError, match=r"part-00002.parquet is gone.*--redo clean"):
         run(graph(crawl), root=str(root), settings=Settings(redo=("first_of_kind",)))
     run(graph(crawl), root=str(root), settings=Settings(redo=("clean",)))
+
+
+def test_a_redo_that_stopped_on_a_wrong_number_goes_on_with_the_right_one(crawl, tmp_path):
+    root, again = tmp_path / "run", Settings(redo=("longer",))
+    run(graph(crawl), root=str(root))
+    with pytest.raises(ValueError, match="clean kept no document"):
+        run(graph(crawl, min_chars=1000), root=str(root), settings=again)
+    run(graph(crawl, min_chars=7), root=str(root), settings=again)
+    assert min(map(len, texts(root, "clean"))) >= 7
+
+
+def test_what_is_redone_is_not_taken_over_from_another_root(crawl, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for root in (one, two):
+        run(graph(crawl), root=str(root))
+    manifests = run(graph(crawl), root=str(two), settings=Settings(redo=("clean",), reuse=str(one)))
+    assert all("location" not in manifest for manifest in manifests.values())
+
+
+def test_the_base_of_a_written_opinion_is_written_with_its_ledger(crawl, tmp_path):
+    docs = Lines(files=Source(label="crawl", location=str(crawl)))
+    manifests = run(FirstOfKind(docs=docs), Longer(docs=docs, min_chars=5), root=str(tmp_path / "run"))
+    assert manifests["lines"]["books"]["dropped"] == {"empty": 4}
+    assert manifests["longer"]["books"]["rows"] == manifests["lines"]["books"]["out"] == 48
