@@ -108,12 +108,18 @@ def read_ledger(where: Place, part: int) -> pa.Table:
         return LEDGER.empty_table()
 
 
-def parquet(table: pa.Table) -> bytes:
-    """The Parquet bytes of a table, the same for equal rows whatever their chunks."""
+def parquet(table: pa.Table, row_group_rows: int | None = None) -> bytes:
+    """The Parquet bytes of a table, the same for equal rows whatever their chunks.
+
+    Small row groups are for reading rows at random: they carry no statistics or dictionary, which would make a footer
+    of megabytes.
+    """
     buffer = io.BytesIO()
+    whole = row_group_rows is None
     pq.write_table(
-        table.combine_chunks(), buffer, compression=COMPRESSION, row_group_size=ROW_GROUP_ROWS, store_schema=True
-    )
+        table.combine_chunks(), buffer, compression=COMPRESSION, row_group_size=row_group_rows or ROW_GROUP_ROWS,
+        store_schema=True, write_statistics=whole, use_dictionary=whole,
+    )  # fmt: skip
     return buffer.getvalue()
 
 

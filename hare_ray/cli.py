@@ -36,6 +36,13 @@ EXTRAS = {
     "sklearn": "cluster",
     "sentence_transformers": "cluster",
     "torch": "cluster",
+    "tokenizers": "tokens",
+    "safetensors": "model",
+    "deepspeed": "train",
+    "aiohttp": "synth",
+    "lm_eval": "evaluate",
+    "datasets": "evaluate",
+    "transformers": "evaluate",
     "jinja2": "report",
 }
 """Module -> extra that brings it."""
@@ -51,6 +58,7 @@ class Choice:
     scale: str | None = None
     source: str | None = None
     sample: float = 1.0
+    llm: str | None = None
 
 
 Recipe = Callable[[Choice], tuple[Stage, ...]]
@@ -101,7 +109,16 @@ def add_choice(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--scale", help="which size of the recipe")
     sub.add_argument("--source", help="your crawl: WARC, WET, Parquet, JSONL or text; path, glob or URL")
+    sub.add_argument(
+        "--llm",
+        help="who writes synthetic text: folder or name of a model, or URL of an OpenAI-compatible server[#model]",
+    )
     sub.add_argument("--sample", type=fraction, default=1.0, help="share of the records to read, such as 0.01")
+
+
+def chosen(options: argparse.Namespace) -> Choice:
+    """What the flags say of the recipe."""
+    return Choice(options.scale, options.source, options.sample, options.llm)
 
 
 def fraction(text: str) -> float:
@@ -138,7 +155,7 @@ def root_of(options: argparse.Namespace) -> str:
 
 def plan_command(recipe: Recipe, options: argparse.Namespace, console: Console) -> None:
     """Print the tree; mark what is done under a local root (a plan asks no network)."""
-    targets = recipe(Choice(options.scale, options.source, options.sample))
+    targets = recipe(chosen(options))
     root = Root(root_of(options))
     marks = {}
     if options.root and root.local is not None and root.local.is_dir():
@@ -152,7 +169,7 @@ def run_command(recipe: Recipe, options: argparse.Namespace, console: Console) -
     from hare_ray.report import write
 
     root = Root(root_of(options))
-    targets = recipe(Choice(options.scale, options.source, options.sample))
+    targets = recipe(chosen(options))
     taken = load_all(Root(checked_root(options.reuse))) if options.reuse else {}
     marks = states(upstream(*targets), {**taken, **load_all(root)})
     console.print(tree(f"{targets[0].name} -> {root.url}", targets, marks), highlight=False)

@@ -20,6 +20,9 @@ from hare_ray.stage import Rebalance, Stage, Table
 from hare_ray.store import Root
 from hare_ray.work import characters, reasons
 
+LASTING = "-lasting"
+"""Ending of the folder beside a stage's own that outlives a killed run."""
+
 Mapper = Callable[[Callable[[Any], Any], list[Any]], list[Any]]
 """Applies a function to every item, somewhere; results in order."""
 
@@ -66,9 +69,27 @@ class Desk:
         """`function` of every item, in parallel; results in the order of the items."""
         return self.mapper(function, list(items))
 
+    def done(self) -> set[int]:
+        """Parts that are written already, by a run that was stopped."""
+        return set(commits(self.root, folder(self.stage)))
+
+    def folder_url(self, stage: Stage) -> str:
+        """Where the parts of a finished table lie: a path, or a URL."""
+        where = self.catalog.places[stage.fingerprint]
+        return f"{where.root.url.rstrip('/')}/{where.folder}"
+
+    @property
+    def lasting(self) -> str:
+        """A path or URL below the root that outlives a killed run, until the stage is finished: for checkpoints."""
+        return f"{self.root.url.rstrip('/')}/{folder(self.stage)}{LASTING}"
+
     def put(self, name: str, data: bytes) -> None:
         """Keep bytes for later steps of the same stage; gone when it is done."""
         self.root.write(f"{folder(self.stage)}/scratch/{name}", data)
+
+    def kept(self) -> tuple[str, ...]:
+        """Names that `put` has kept, also in a run that was stopped."""
+        return tuple(self.root.names(f"{folder(self.stage)}/scratch"))
 
     def get(self, name: str) -> bytes:
         """Bytes that `put` kept."""
@@ -78,10 +99,10 @@ class Desk:
         """Write and commit one part."""
         assert isinstance(self.stage, Table)
         rows = conform(table, self.stage.schema(), repr(self.stage))
-        data = parquet(rows)
+        data = parquet(rows, self.stage.row_group_rows)
         place = folder(self.stage)
         self.root.write(f"{place}/part-{part:05d}.parquet", data)
-        books = {"rows": len(rows), "reasons": reasons(rows), **characters(rows)}
+        books = {"rows": len(rows), "reasons": reasons(rows), **characters(rows), **self.stage.counts(rows)}
         commit = {
             "rows": len(rows),
             "bytes": len(data),
@@ -119,19 +140,24 @@ def rebalance(desk: Desk) -> None:
     """Write the parts of a Rebalance: planned from the manifests, joined in order."""
     stage = desk.stage
     assert isinstance(stage, Rebalance)
-    sizes = desk.catalog.places[stage.docs.fingerprint].bytes
-    rows = desk.map(_Join(desk), list(enumerate(groups(sizes, stage.part_bytes))))
-    if sum(rows) != sum(desk.rows(stage.docs)):
-        raise RuntimeError(f"{stage!r} wrote {sum(rows)} rows of {sum(desk.rows(stage.docs))}")
+    places = [desk.catalog.places[docs.fingerprint] for docs in stage.members]
+    parts = [(number, part) for number, place in enumerate(places) for part in range(len(place.rows))]
+    planned = groups(tuple(size for place in places for size in place.bytes), stage.part_bytes)
+    rows = desk.map(_Join(desk), [(part, [parts[member] for member in some]) for part, some in enumerate(planned)])
+    came = sum(sum(place.rows) for place in places)
+    if sum(rows) != came:
+        raise RuntimeError(f"{stage!r} wrote {sum(rows)} rows of {came}")
 
 
 @dataclass(frozen=True)
 class _Join:
     desk: Desk
 
-    def __call__(self, item: tuple[int, list[int]]) -> int:
+    def __call__(self, item: tuple[int, list[tuple[int, int]]]) -> int:
         part, members = item
-        assert isinstance(self.desk.stage, Rebalance)
-        joined = pa.concat_tables([self.desk.read(self.desk.stage.docs, member) for member in members])
+        stage = self.desk.stage
+        assert isinstance(stage, Rebalance)
+        tables = (self.desk.read(stage.members[number], member) for number, member in members)
+        joined = pa.concat_tables([conform(table, stage.schema(), repr(stage)) for table in tables])
         self.desk.write(part, joined)
         return len(joined)

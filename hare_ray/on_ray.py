@@ -149,7 +149,7 @@ class OnRay:
         def whole() -> Any:
             return function()
 
-        options = {key: value for key, value in resources(needs).items() if value}
+        options = {key: value for key, value in resources(needs).items() if value is not None}
         task: Any = ray.remote(**options)(whole)
         return got(task.remote())
 

@@ -5,9 +5,10 @@ runs them. The kinds, and no others:
 
     Source     files that exist already          identity: a listing (names, bytes, hashes), never the location
     Map        documents in, documents out       a new base; a row with a `reason` is dropped into the ledger
+               or (`derives`) new records            made of documents: sequences, prompts, items
     Annotate   an opinion, row for row           exactly one row per row of its base
     Keep       what all verdicts keep            a new base, order kept, `base_row` points back
-    Rebalance  neighbouring small parts joined   a new base, planned from manifests alone
+    Rebalance  neighbouring small parts joined   a new base, of one table or several, planned from manifests alone
     Gather     sees all parts of its inputs      an opinion on its base
     Make       what is not a table               files: an index, centroids, a classifier
 
@@ -92,7 +93,7 @@ class Stage:
     partwise: ClassVar[bool] = False
     imports: ClassVar[tuple[str, ...]] = ()
     """Packages beyond the base install that it needs; looked for before anything runs."""
-    unidentified: ClassVar[frozenset[str]] = frozenset({"label"})
+    unidentified: ClassVar[frozenset[str]] = frozenset({"label", "may_be_empty"})
     """Names of fields that say where or how, not what: they stay out of the fingerprint."""
 
     def __init_subclass__(cls) -> None:
@@ -151,10 +152,16 @@ class Table(Stage):
     """A stage that yields parts of rows."""
 
     writes: ClassVar[pa.Schema]
+    row_group_rows: ClassVar[int | None] = None
+    """Rows of a Parquet row group where single rows are read at random later; None: for reading whole parts."""
 
     def schema(self) -> pa.Schema:
         """Columns of every part: `writes`, unless the fields decide."""
         return self.writes
+
+    def counts(self, rows: pa.Table) -> dict[str, int]:
+        """What the books say of rows beside their number; summed over parts."""
+        return {}
 
 
 class PartWise(Table):
@@ -202,6 +209,17 @@ class Map(PartWise):
     (`hare_ray.schema.SPLIT`). The function may return fewer live rows only by setting `reason`.
     """
 
+    derives: ClassVar[bool] = False
+    """Whether rows out are new records made of the rows that came in, any number of them: what leads to none is not
+    dropped."""
+    may_be_empty: bool = False
+    """Whether a run goes on where nothing is left, as with synthetic text that was all refused."""
+
+    def __post_init__(self) -> None:
+        """Refuse tables of different bases."""
+        if self.tables:
+            _same_base(self)
+
     @property
     def origin(self) -> Stage:
         """The stage whose parts are read."""
@@ -234,6 +252,8 @@ class Keep(PartWise):
     """Further tables on the same base, only to carry columns from."""
     carry: tuple[str, ...] = ()
     """Columns of verdicts and opinions to add to the documents."""
+    may_be_empty: bool = False
+    """Whether a run goes on where nothing is kept."""
 
     def __post_init__(self) -> None:
         """Refuse inputs of different bases, and verdicts that give no reason."""
@@ -258,14 +278,24 @@ class Keep(PartWise):
 
 
 class Rebalance(Table):
-    """Order-preserving concatenation of neighbouring parts up to `part_bytes` of Parquet: a new base."""
+    """Order-preserving concatenation of neighbouring parts up to `part_bytes` of Parquet: a new base.
 
-    docs: Table
+    Several tables follow one another; all need the columns of the first.
+    """
+
+    docs: Table | tuple[Table, ...]
     part_bytes: int
+    may_be_empty: bool = False
+    """Whether a run goes on where nothing came."""
+
+    @property
+    def members(self) -> tuple[Table, ...]:
+        """The tables to join, in order."""
+        return self.docs if isinstance(self.docs, tuple) else (self.docs,)
 
     def schema(self) -> pa.Schema:
-        """The documents' own columns."""
-        return self.docs.schema()
+        """The first documents' own columns."""
+        return self.members[0].schema()
 
 
 class Barrier(Stage):

@@ -92,6 +92,10 @@ class Root:
             aside.unlink(missing_ok=True)
             raise
 
+    def upload(self, name: str, path: Path) -> None:
+        """Put a local file under `name` on an object store, without holding it in memory."""
+        self._remote[0].put_file(str(path), self._key(name))
+
     def create(self, name: str, data: bytes) -> bool:
         """Put `data` under `name` unless something is there; says whether it did."""
         if self.local is None:
@@ -172,7 +176,7 @@ class Root:
             aside = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}")
             for file in files:
                 (aside / file).parent.mkdir(parents=True, exist_ok=True)
-                (aside / file).write_bytes(self.read(f"{name}/{file}" if name else file))
+                self._remote[0].get_file(self._key(f"{name}/{file}" if name else file), str(aside / file))
             try:
                 aside.rename(place)
             except OSError:  # another process of this machine was first

@@ -180,19 +180,20 @@ class PassWork:
         others = [self._input(flow, s, None) for s in stage.parents[1:] if isinstance(s, Table)]
         got = self._call(flow, stage, [docs, *others])
         arrived = len(docs) if isinstance(stage.origin, Table) else 0
-        if len(got) < arrived:
+        if len(got) < arrived and not stage.derives:
             raise ValueError(f"{stage!r} lost {arrived - len(got)} of {arrived} rows; a dropped row needs a `reason`")
         gone = pc.is_valid(got.column("reason"))
         lost = got.filter(gone)
         live = conform(got.filter(pc.invert(gone)), stage.schema(), repr(stage))
         flow.tables[stage.name] = live
         flow.dropped[stage.name] = ledger(lost, pa.repeat(pa.scalar(stage.name), len(lost)))
+        came = {"read": arrived, "made": len(got)} if stage.derives else {"in": arrived, "made": len(got) - arrived}
         flow.books[stage.name] = {
-            "in": arrived,
-            "made": len(got) - arrived,
+            **came,
             "out": len(live),
             "dropped": reasons(lost),
             **characters(live),
+            **stage.counts(live),
         }
 
     def _keep(self, flow: Flow, stage: Keep) -> None:
@@ -239,7 +240,7 @@ class PassWork:
         place, name = folder(stage), f"{flow.part:05d}"
         path = self._path(stage)
         rows = flow.tables[stage.name]
-        data = parquet(rows)
+        data = parquet(rows, stage.row_group_rows)
         self.root.write(f"{place}/part-{name}.parquet", data)
         lost = [flow.dropped[m] for m in path if m in flow.dropped]
         gone = pa.concat_tables(lost) if lost else LEDGER.empty_table()
@@ -277,6 +278,8 @@ def characters(table: pa.Table) -> dict[str, int]:
 
 def ledger(lost: pa.Table, stage: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Dropped rows as a LEDGER table."""
+    if not len(lost):
+        return LEDGER.empty_table()
     nulls = pa.nulls(len(lost), pa.string())
     detail = lost.column("detail") if "detail" in lost.column_names else nulls
     text = lost.column("text") if "text" in lost.column_names else nulls

@@ -40,3 +40,9 @@ def load_sources() -> tuple[SourceWeight, ...]:
     """All sources of the mixture, in the order of the paper."""
     parts = tomllib.loads((files(__name__) / "sources.toml").read_text(encoding="utf-8"))
     return tuple(SourceWeight(**entry, part=part) for part, entries in parts.items() for entry in entries)
+
+
+def shares() -> tuple[float, float, float]:
+    """The weights of D1, D2 and D3 in percent: 46.5, 13.63 and 39.87."""
+    parts = {part: [s.weight_percent for s in load_sources() if s.part == part] for part in ("D1", "D2", "D3")}
+    return round(sum(parts["D1"]), 2), round(sum(parts["D2"]), 2), round(sum(parts["D3"]), 2)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a run, made from its directory alone."""
+"""One self-contained HTML page about a run, and cards of its data and its model, made from its directory alone."""
 
 from __future__ import annotations
 

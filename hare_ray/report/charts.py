@@ -59,7 +59,7 @@ def flow(funnel: Funnel) -> Markup:
     names = [funnel.source, *(step.name for step in funnel.steps)]
     unit = at.tall / max(*counts, 1)
     gap = (at.width - at.left - at.right) / max(1, len(funnel.steps))
-    body: list[Markup] = [_fades()]
+    body: list[Markup] = []
     for number, step in enumerate(funnel.steps):
         x = at.left + number * gap
         body += _step_bands(at, x, gap, (counts[number] * unit, counts[number + 1] * unit))
@@ -72,16 +72,16 @@ def flow(funnel: Funnel) -> Markup:
         body.append(tag("text", spoken(name), x=x, y=at.top - 11, class_="name"))
     deepest = max((step.rows_in * unit + FALL for step in funnel.steps if step.drops), default=0.0)
     height = at.top + round(max(max(counts) * unit, deepest)) + 12
-    return figure(at.width, height, "Documents from the crawl to the last base", body, "flow")
+    return figure(at.width, height, f"From {spoken(funnel.source)} to {spoken(names[-1])}", body, "flow")
 
 
-def _fades() -> Markup:
-    """One gradient per colour of reason: what is dropped fades away below."""
+def fades() -> Markup:
+    """One gradient per colour of reason: what is dropped fades away below. Once on a page, for all its flows."""
     found = []
     for rank in range(HUES):
         stops = [tag("stop", offset=0, class_=hue(rank)), tag("stop", offset=1, class_=hue(rank), stop_opacity=0.15)]
         found.append(tag("linearGradient", Markup("").join(stops), id=f"fade-{hue(rank)}", x2=0, y2=1))
-    return tag("defs", Markup("").join(found))
+    return tag("svg", tag("defs", Markup("").join(found)), width=0, height=0, aria_hidden="true", class_="shared")
 
 
 def _step_bands(at: Frame, x: float, gap: float, heights: tuple[float, float]) -> list[Markup]:

@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hare_ray.report.reading import FINAL, Run, chain, origin
+from hare_ray.report.lineage import chain, ledger_holders, origin
+from hare_ray.report.reading import FINAL, Run
 
 SHOWN = 5
 """Examples per reason."""
@@ -131,13 +132,14 @@ class Funnel:
 def funnel(run: Run) -> Funnel:
     """Follow the documents through the bases."""
     names = chain(run)
-    ledgers = _read_ledgers(run, [name for name in names if name in run.manifests])
+    ledgers = read_ledgers(run, ledger_holders(run, names))
     source = origin(run, names[0]) if names else None
-    steps = [_step(run, name, ledgers) for name in names if run.known[name]["kind"] != "rebalance"]
+    steps = [step(run, name, ledgers) for name in names if run.known[name]["kind"] != "rebalance"]
     return Funnel(source or "source", steps, ledgers, () if FINAL in names else (FINAL,))
 
 
-def _step(run: Run, name: str, ledgers: Ledgers) -> Step:
+def step(run: Run, name: str, ledgers: Ledgers) -> Step:
+    """What one base took in and let go."""
     manifest, books = run.known[name], run.books(name)
     judges = {name, *manifest["inputs"].get("verdicts", ())}
     found: dict[str, dict[str, list[Example]]] = defaultdict(dict)
@@ -157,7 +159,8 @@ def _step(run: Run, name: str, ledgers: Ledgers) -> Step:
     return Step(name, manifest["kind"], rows_in, rows_out, books.get("characters"), drops, not_sampled)
 
 
-def _read_ledgers(run: Run, bases: list[str]) -> Ledgers:
+def read_ledgers(run: Run, bases: list[str]) -> Ledgers:
+    """Examples by stage and reason, and the leaked documents, of the bases that are on disk."""
     ledgers = Ledgers({}, [], defaultdict(int), defaultdict(set))
     for base in bases:
         samples: dict[tuple[str, str], list[Example]] = defaultdict(list)

@@ -14,10 +14,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from hare_ray.report import charts, records, sections, words
-from hare_ray.report.funnel import Funnel, funnel
+from hare_ray.report import cards, charts, records, sections, words
+from hare_ray.report.curves import curves
+from hare_ray.report.funnel import Funnel
+from hare_ray.report.known import Known
 from hare_ray.report.reading import FINAL, Run
 from hare_ray.report.tally import Tally, tally
+from hare_ray.report.training import Trained
 
 HERE = Path(__file__).parent
 
@@ -35,7 +38,11 @@ NEEDED = {
 def render(root: str) -> str:
     """The page about the run in the directory `root`; ValueError where there is none."""
     run = Run.of(root)
-    path = funnel(run)
+    return _page(run, Known.of(run))
+
+
+def _page(run: Run, known: Known) -> str:
+    path = known.funnel
     found = tally(run)
     topics = sections.topic_names(run, found)
     dots = sections.map_data(run, topics)
@@ -43,7 +50,7 @@ def render(root: str) -> str:
         "root": run.root.url,
         "name": run.root.url.rstrip("/").rsplit("/", 1)[-1],
         "funnel": path,
-        "tiles": _tiles(run, path, topics),
+        "tiles": _tiles(run, path, topics) + _model_tiles(known.trained),
         "charts": _charts(path, found, topics),
         "tally": found,
         "topics": topics,
@@ -54,6 +61,7 @@ def render(root: str) -> str:
         "benchmarks": sections.benchmarks(run, path),
         "unable": sections.unable(run),
         "unchecked": sections.unchecked(run),
+        **_second_half(known),
         "recipe": records.recipe(run),
         "spent": records.spent(run),
         "wall": records.wall_seconds(run),
@@ -63,10 +71,28 @@ def render(root: str) -> str:
     return _environment().get_template("page.html.j2").render(context)
 
 
+def _second_half(known: Known) -> dict[str, Any]:
+    """What the page says of synthesis, mixtures, training and evaluation; empty where their stages are not there."""
+    flows = {
+        branch.name: [charts.flow(path.flow) if path.flow.steps else None for path in branch.paths]
+        for branch in known.synthetic
+    }
+    return {
+        "synthetic": known.synthetic,
+        "branch_charts": flows,
+        "mixtures": known.mixtures,
+        "trained": known.trained,
+        "curves": [curves(stages) for stages in known.trained],
+        "evaluations": known.evaluations,
+    }
+
+
 def write(root: str) -> str:
-    """Put the page into the run's directory; returns where it is."""
+    """Put the page and the cards into the run's directory; returns where the page is."""
     run = Run.of(root)
-    run.root.write(NAME, render(root).encode())
+    known = Known.of(run)
+    run.root.write(NAME, _page(run, known).encode())
+    cards.write(run, known)
     return f"{run.root.url.rstrip('/')}/{NAME}"
 
 
@@ -78,7 +104,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    named = (words.spoken, words.count, words.compact, words.share, words.duration)
+    named = (words.spoken, words.count, words.whole, words.shown, words.compact, words.share, words.duration)
     environment.filters.update({function.__name__: function for function in named})
     environment.tests.update({"linked": words.linked, "input": lambda value: isinstance(value, records.Input)})
     environment.globals.update(
@@ -86,6 +112,7 @@ def _environment() -> jinja2.Environment:
             "css": Markup((HERE / "style.css").read_text()),
             "script": Markup((HERE / "map.js").read_text()),
             "hue": charts.hue,
+            "fades": charts.fades(),
         }
     )
     return environment
@@ -118,6 +145,21 @@ def _tiles(run: Run, path: Funnel, topics: list[sections.Topic]) -> list[dict[st
         _tile("Leaks removed", words.count(None if unable else path.leaked), leaks),
         _tile("Time", words.duration(records.wall_seconds(run)), f"{len(run.manifests)} stages written"),
         _tile("Machine", host, detail),
+    ]
+
+
+def _model_tiles(trained: list[list[Trained]]) -> list[dict[str, str]]:
+    """The key numbers of the model that the last training stage gave."""
+    if not trained:
+        return []
+    last = trained[-1][-1]
+    loss, before = (last.summary.get(key) for key in ("final_loss", "first_loss"))
+    fell = f"nats per token, from {words.shown(before)}" if before is not None else "nats per token"
+    stages = "1 stage" if last.after is None else f"all stages up to {words.spoken(last.name)}"
+    return [
+        _tile("Parameters", words.compact(last.summary.get("parameters")), f"of {words.spoken(last.name)}"),
+        _tile("Tokens trained on", words.compact(last.end), f"in {stages}"),
+        _tile("Final loss", words.shown(loss), f"{fell} in {words.spoken(last.name)}"),
     ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from hare_ray.catalog import place, read_ledger
-from hare_ray.inspect import BASES, finished, read_part
+from hare_ray.inspect import finished, read_part
 from hare_ray.manifest import Manifest, recorded
 from hare_ray.store import Root
 
@@ -49,7 +49,7 @@ class Run:
     def order(self) -> list[str]:
         """Names of the recorded stages, inputs before users, each close to its user; what D1 needs comes first."""
         used = {parent for name in self.known for parent in self.parents(name)}
-        last = sorted(set(self.known) - used, key=lambda name: (name != FINAL, name))
+        last = sorted((set(self.known) - used) | ({FINAL} & set(self.known)), key=lambda name: (name != FINAL, name))
         found: list[str] = []
         stack = [(name, False) for name in reversed(last)]
         while stack:
@@ -64,6 +64,18 @@ class Run:
     def parents(self, name: str) -> list[str]:
         """Names of the inputs of a recorded stage."""
         return [parent for names in self.known[name]["inputs"].values() for parent in names]
+
+    def class_of(self, name: str) -> str:
+        """Class of a recorded stage."""
+        return self.known[name]["recipe"]["class"]
+
+    def of_class(self, *classes: str) -> list[str]:
+        """Names of the recorded stages of these classes, inputs before users."""
+        return [name for name in self.order if self.class_of(name) in classes]
+
+    def given(self, name: str) -> dict[str, Any]:
+        """The fields of a recorded stage, as its recipe has them."""
+        return self.known[name]["recipe"]["fields"]
 
     def owner(self, name: str) -> Manifest:
         """The manifest that a recorded stage is found in: its own, or that of its pass."""
@@ -113,28 +125,3 @@ class Run:
         """A JSON file that a Make made, or None."""
         data = self.file(name, file)
         return None if data is None else json.loads(data)
-
-
-def origin(run: Run, name: str) -> str | None:
-    """The base, or else the files, that a base was made from."""
-    inputs = run.known[name]["inputs"]
-    candidates = inputs.get("docs") or run.parents(name)
-    bases = [c for c in candidates if run.known.get(c, {}).get("kind") in BASES]
-    return next(iter(bases or candidates), None)
-
-
-def chain(run: Run) -> list[str]:
-    """Names of the bases from the first to D1, or to the one furthest along where D1 is not there yet."""
-    paths = {name: _back(run, name) for name in run.order if run.known[name]["kind"] in BASES}
-    if FINAL in paths:
-        return paths[FINAL]
-    return max(paths.values(), key=len, default=[])
-
-
-def _back(run: Run, name: str) -> list[str]:
-    path: list[str] = []
-    at: str | None = name
-    while at in run.known and run.known[at]["kind"] in BASES and at not in path:
-        path.append(at)
-        at = origin(run, at)
-    return path[::-1]

@@ -18,6 +18,18 @@ def count(number: int | None) -> str:
     return "\N{EN DASH}" if number is None else f"{number:,}"
 
 
+def whole(number: float | None) -> str:
+    """A measured number without its fraction, or a dash."""
+    return "\N{EN DASH}" if number is None else f"{number:,.0f}"
+
+
+def shown(number: float | None) -> str:
+    """A loss or a score: three digits behind the point, fewer where it is large; or a dash."""
+    if number is None:
+        return "\N{EN DASH}"
+    return f"{number:.3f}" if abs(number) < 100 else f"{number:,.1f}"
+
+
 def compact(number: int | None) -> str:
     """A number in four characters or so: 12.3 M."""
     if number is None or number < MILLION:

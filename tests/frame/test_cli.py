@@ -108,7 +108,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, root, capsys):
 def test_plan_and_run_take_at_most_the_agreed_flags():
     commands = parser()._subparsers._group_actions[0].choices
     flags = {flag for name in ("plan", "run") for flag in commands[name]._option_string_actions}
-    assert flags == {"-h", "--help", "--root", "--reuse", "--redo", "--scale", "--source", "--sample"}
+    assert flags == {"-h", "--help", "--root", "--reuse", "--redo", "--scale", "--source", "--sample", "--llm"}
 
 
 def test_a_stage_of_a_recipe_travels_to_a_process_that_cannot_import_it(tmp_path):

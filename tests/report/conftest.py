@@ -1,9 +1,11 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from hare_ray.report import render
+from tests.report.later import finish
 from tests.report.pages import pages, recipe, run
 
 
@@ -23,3 +25,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def html(whole: Path) -> str:
     return render(str(whole))
+
+
+@pytest.fixture(scope="session")
+def both(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with its second half: synthesis, training, evaluation."""
+    root = tmp_path_factory.mktemp("later") / "run"
+    shutil.copytree(whole, root)
+    finish(recipe(whole.parent / "crawl"), root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def page(both: Path) -> str:
+    return render(str(both))

@@ -13,7 +13,8 @@ import pytest
 from hare_ray import engine
 from hare_ray.report import render, write
 from hare_ray.report.funnel import funnel
-from hare_ray.report.reading import Run, chain
+from hare_ray.report.lineage import chain
+from hare_ray.report.reading import Run
 from hare_ray.report.tally import tally
 from tests.report.pages import EVIL, NAMES, Reader, manifests, pages, plain, recipe, section, tiles
 

@@ -1,0 +1,173 @@
+# ruff: noqa: TID253 - torch is what this module is about
+"""To and from the files of Hugging Face: config.json, generation_config.json, model.safetensors.
+
+The decoder's parameters have the names of MistralForCausalLM, so export is a copy in another type. The files are
+written here, not by transformers: their bytes then depend on the model alone, not on the version installed.
+`rope_theta` and `torch_dtype` are there under the names that old readers (llama.cpp, transformers 4) and new ones
+know. There is no sliding window: documents are not longer than what the model was trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hare_ray.model.shape import Shape
+
+CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids that readers of the model must know; None: there is none."""
+
+    bos: int | None
+    eos: int | None
+    pad: int | None
+
+
+def to_hf(
+    weights: nn.Module | Mapping[str, Tensor],
+    shape: Shape,
+    folder: Path,
+    *,
+    dtype: str,
+    context_tokens: int,
+    special: SpecialTokens,
+) -> None:
+    """Write a decoder, or its state dict, as a folder that transformers, vLLM and lm-eval load.
+
+    vLLM on CPU wants heads at least 32 wide; on GPUs, and in the others, any width goes.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"given dtype={dtype!r}, expected one of {DTYPES}")
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    check_state(state, shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = {name: state[name].detach().to("cpu", getattr(torch, dtype)).contiguous() for name in sorted(state)}
+    save_file(copy, folder / WEIGHTS, metadata={"format": "pt"})
+    ids = {f"{name}_token_id": number for name, number in asdict(special).items()}
+    _write(folder / CONFIG, {**_config(shape, context_tokens), **ids, "dtype": dtype, "torch_dtype": dtype})
+    _write(folder / GENERATION, {name: number for name, number in ids.items() if number is not None})
+
+
+def _config(shape: Shape, context_tokens: int) -> dict[str, Any]:
+    return {
+        "architectures": ["MistralForCausalLM"],
+        "model_type": "mistral",
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.mlp_hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "hidden_act": "silu",
+        "vocab_size": shape.vocabulary,
+        "tie_word_embeddings": shape.tied,
+        "max_position_embeddings": context_tokens,
+        "sliding_window": None,
+        "rope_theta": shape.rope_theta,
+        "rope_parameters": {"rope_theta": shape.rope_theta, "rope_type": "default"},
+        "rms_norm_eps": shape.norm_epsilon,
+        "initializer_range": shape.initial_std,
+        "attention_dropout": 0.0,
+        "use_cache": True,
+    }
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def from_hf(folder: Path) -> tuple[Shape, dict[str, Tensor]]:
+    """Shape and weights of a Mistral in a folder, as they are stored there."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if config.get("model_type") != "mistral":
+        raise ValueError(f"{folder} holds a {config.get('model_type')!r}, expected a 'mistral'")
+    if config.get("sliding_window") is not None:
+        raise ValueError(
+            f"{folder}: given sliding_window={config['sliding_window']}, expected null: attention here is full; "
+            "set it to null in config.json if your sequences are not longer than the window"
+        )
+    shape = Shape(
+        layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        kv_heads=config["num_key_value_heads"],
+        mlp_hidden=config["intermediate_size"],
+        vocabulary=config["vocab_size"],
+        tied=config["tie_word_embeddings"],
+        rope_theta=_rope_theta(config, folder),
+        norm_epsilon=config["rms_norm_eps"],
+        initial_std=config["initializer_range"],
+    )
+    width = config.get("head_dim") or shape.head_dim
+    if width != shape.head_dim:
+        raise ValueError(f"{folder}: given head_dim={width}, expected hidden_size / heads = {shape.head_dim}")
+    state = _tensors(folder)
+    if shape.tied:
+        state.pop(HEAD, None)
+    check_state(state, shape)
+    return shape, state
+
+
+def _rope_theta(config: dict[str, Any], folder: Path) -> float:
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind != "default":
+        raise ValueError(f"{folder}: given rotary positions of type {kind!r}, expected 'default'")
+    return float(rope.get("rope_theta", config.get("rope_theta", 10_000.0)))
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            state.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    return dict(sorted(state.items()))
+
+
+def check_state(state: Mapping[str, Tensor], shape: Shape) -> None:
+    """Refuse weights that are not exactly those of the shape."""
+    expected = expected_sizes(shape)
+    got = {name: tuple(weight.shape) for name, weight in state.items()}
+    wrong = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))
+    if wrong:
+        lines = ", ".join(f"{name}: {got.get(name)}, expected {expected.get(name)}" for name in wrong[:5])
+        raise ValueError(f"{len(wrong)} weights do not fit {shape}: {lines}")
+
+
+def expected_sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Name and size of every weight."""
+    hidden, kv_hidden, wide = shape.hidden, shape.kv_heads * shape.head_dim, shape.mlp_hidden
+    layer = {
+        "input_layernorm": (hidden,),
+        "mlp.down_proj": (hidden, wide),
+        "mlp.gate_proj": (wide, hidden),
+        "mlp.up_proj": (wide, hidden),
+        "post_attention_layernorm": (hidden,),
+        "self_attn.k_proj": (kv_hidden, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.v_proj": (kv_hidden, hidden),
+    }
+    sizes: dict[str, tuple[int, ...]] = {
+        f"model.layers.{number}.{name}.weight": size for number in range(shape.layers) for name, size in layer.items()
+    }
+    sizes["model.embed_tokens.weight"] = (shape.vocabulary, hidden)
+    sizes["model.norm.weight"] = (hidden,)
+    if not shape.tied:
+        sizes[HEAD] = (shape.vocabulary, hidden)
+    return sizes

@@ -1,0 +1,90 @@
+"""The training stages of a run, stage after stage on one axis of tokens.
+
+    metrics.jsonl: step, tokens, loss, learning_rate, grad_norm, tokens_per_second, seconds     a line a step
+    summary.json:  parameters, steps, tokens, final_loss, tokens_per_second, mfu, workers, restarts, ...
+
+A stage that starts from another one's weights continues its axis: it begins at the token where that one ended. Stages
+that do not lead to each other are lineages of their own, each with a chart.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hare_ray.report.reading import Run
+
+KEYS = ("step", "tokens", "loss", "learning_rate", "tokens_per_second")
+
+Column = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One finished training stage."""
+
+    name: str
+    after: str | None
+    """The training stage whose weights it started from."""
+    begin: int
+    """Tokens that were trained on before it."""
+    rank: int
+    """Place among the stages that start at the same point."""
+    metrics: dict[str, Column]
+    summary: dict[str, Any]
+
+    @property
+    def end(self) -> int:
+        """Tokens trained on when it ended."""
+        return self.begin + self.tokens
+
+    @property
+    def tokens(self) -> int:
+        """Of this stage."""
+        return int(self.summary.get("tokens") or self.metrics["tokens"].max(initial=0))
+
+
+def lineages(run: Run) -> list[list[Trained]]:
+    """Training stages by the first stage they descend from, inputs before users."""
+    found: dict[str, Trained] = {}
+    heads: dict[str, list[Trained]] = {}
+    for name in run.of_class("Pretrain"):
+        summary = run.json(name, "summary.json")
+        if summary is None:
+            continue
+        after = _before(run, name, found)
+        begin = found[after].end if after else 0
+        rank = sum(1 for other in found.values() if after and other.after == after)
+        found[name] = Trained(name, after, begin, rank, _metrics(run, name), summary)
+        head = name
+        while (parent := found[head].after) is not None:
+            head = parent
+        heads.setdefault(head, []).append(found[name])
+    return list(heads.values())
+
+
+def _before(run: Run, name: str, found: dict[str, Trained]) -> str | None:
+    """The nearest training stage among what a stage was made from."""
+    level, seen = [name], {name}
+    while level:
+        above = [p for one in level for p in (run.parents(one) if one in run.known else ()) if p not in seen]
+        hit = next((parent for parent in above if parent in found), None)
+        if hit is not None:
+            return hit
+        seen.update(above)
+        level = list(dict.fromkeys(above))
+    return None
+
+
+def _metrics(run: Run, name: str) -> dict[str, Column]:
+    """Columns of metrics.jsonl; NaN where a step has no such number."""
+    rows = [json.loads(line) for line in (run.file(name, "metrics.jsonl") or b"").splitlines()]
+    return {key: np.array([_number(row.get(key)) for row in rows], np.float64) for key in KEYS}
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)

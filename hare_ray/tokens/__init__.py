@@ -1,0 +1,7 @@
+"""From text to training sequences: a tokenizer, documents packed whole into rows, and how much of each source."""
+
+from hare_ray.tokens.mixture import Mixture
+from hare_ray.tokens.pack import Pack
+from hare_ray.tokens.tokenizer import Tokenizer
+
+__all__ = ["Mixture", "Pack", "Tokenizer"]

@@ -1,0 +1,1 @@
+"""Training: the order of the sequences, reading them, and the loop."""

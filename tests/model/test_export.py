@@ -1,0 +1,192 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
+
+from hare_ray import engine
+from hare_ray.model.attention import choose
+from hare_ray.model.decoder import Decoder
+from hare_ray.model.export import SpecialTokens, from_hf, to_hf
+from hare_ray.model.export_stage import Export, special_ids
+from hare_ray.model.shape import Shape
+from hare_ray.stage import Source
+from tests.model.packed import packed, small
+from tests.model.stages import Mixed, Numbers, Phase, Trained, Words
+
+SPECIAL = SpecialTokens(bos=1, eos=2, pad=3)
+
+
+def written(decoder, folder, dtype="float32"):
+    to_hf(decoder, decoder.shape, folder, dtype=dtype, context_tokens=64, special=SPECIAL)
+    return folder
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_transformers_loads_the_folder_and_gives_the_same_logits(tied, tmp_path):
+    shape = replace(small(tied), rope_theta=500.0, norm_epsilon=1e-3)
+    decoder = Decoder(shape, choose("cpu"), seed=1)
+    model = AutoModelForCausalLM.from_pretrained(written(decoder, tmp_path), dtype="auto").eval()
+    assert isinstance(model, MistralForCausalLM)
+    assert model.dtype == torch.float32
+    tokens, segments, positions = packed([[40], [40]], 40)
+    torch.testing.assert_close(decoder.logits(tokens, segments, positions), model(tokens).logits, rtol=1e-4, atol=1e-5)
+    config, generation = model.config, model.generation_config
+    assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (1, 2, 3)
+    assert (generation.bos_token_id, generation.eos_token_id, generation.pad_token_id) == (1, 2, 3)
+    assert (config.max_position_embeddings, config.sliding_window) == (64, None)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_from_hf_gives_back_what_to_hf_wrote(tied, tmp_path):
+    decoder = Decoder(replace(small(tied), rope_theta=500.0, initial_std=0.03), choose("cpu"), seed=1)
+    shape, state = from_hf(written(decoder, tmp_path))
+    assert shape == decoder.shape
+    assert state.keys() == decoder.state_dict().keys()
+    assert all(torch.equal(state[name], weight) for name, weight in decoder.state_dict().items())
+
+
+def test_a_head_stored_beside_the_embedding_it_is_tied_to_is_left_out(tmp_path):
+    decoder = Decoder(small(tied=True), choose("cpu"), seed=1)
+    path = written(decoder, tmp_path) / "model.safetensors"
+    state = decoder.state_dict()
+    save_file({**state, "lm_head.weight": state["model.embed_tokens.weight"].clone()}, path)
+    assert from_hf(tmp_path)[1].keys() == state.keys()
+
+
+def test_weights_are_cast_and_files_depend_on_the_model_alone(tmp_path):
+    decoder = Decoder(small(), choose("cpu"), seed=1)
+    one, other = (written(decoder, tmp_path / name, "bfloat16") for name in ("one", "other"))
+    for path in one.iterdir():
+        assert path.read_bytes() == (other / path.name).read_bytes()
+    _, state = from_hf(one)
+    for name, weight in decoder.state_dict().items():
+        assert torch.equal(state[name], weight.bfloat16())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_that_transformers_saved_is_read(tied, tmp_path):
+    config = MistralConfig(
+        vocab_size=101, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5, sliding_window=None, tie_word_embeddings=tied,
+        rope_parameters={"rope_theta": 700.0, "rope_type": "default"},
+    )  # fmt: skip
+    model = MistralForCausalLM(config).eval()
+    model.save_pretrained(tmp_path, max_shard_size="50KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    shape, state = from_hf(tmp_path)
+    assert shape == replace(small(tied), rope_theta=700.0)
+    decoder = Decoder(shape, choose("cpu"), seed=1)
+    decoder.load_state_dict(state)
+    tokens, segments, positions = packed([[40]], 40)
+    torch.testing.assert_close(decoder.logits(tokens, segments, positions), model(tokens).logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model_type", "llama", "expected a 'mistral'"),
+        ("sliding_window", 4096, "sliding_window"),
+        ("head_dim", 32, "head_dim"),
+        ("rope_parameters", {"rope_type": "yarn", "factor": 2.0}, "yarn"),
+        ("num_hidden_layers", 3, "9 weights do not fit"),
+    ],
+)
+def test_a_model_that_would_not_be_the_same_here_is_refused(key, value, said, tmp_path):
+    written(Decoder(small(), choose("cpu"), seed=1), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ValueError, match=said):
+        from_hf(tmp_path)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    decoder = Decoder(small(tied=True), choose("cpu"), seed=1)
+    with pytest.raises(ValueError, match=r"lm_head\.weight"):
+        to_hf(decoder, small(tied=False), tmp_path, dtype="float32", context_tokens=64, special=SPECIAL)
+    with pytest.raises(ValueError, match="float8"):
+        to_hf(decoder, decoder.shape, tmp_path, dtype="float8", context_tokens=64, special=SPECIAL)
+
+
+SHAPE = Shape(layers=2, hidden=64, heads=2, kv_heads=1, mlp_hidden=96, vocabulary=260, tied=True)
+
+
+def exported(tmp_path, root="run"):
+    crawl = tmp_path / "crawl"
+    crawl.mkdir(exist_ok=True)
+    (crawl / "a.txt").write_text("one")
+    source = Source(label="crawl", location=str(crawl))
+    table = Numbers(label="packed_web", files=source)
+    tokenizer = Words(docs=Numbers(label="tokenizer_text", files=source), size=260)
+    mixture = Mixed(label="blend", tables=(table,), weights=(0.5, 2.0), phases=(Phase(7), Phase(5)))
+    trained = Trained(label="stage_1", mixture=mixture, tokenizer=tokenizer, shape=SHAPE, seed=1, learning_rate=3e-4)
+    export = Export(trained=trained, tokenizer=tokenizer, dtype="bfloat16", context_tokens=64)
+    engine.run(export, root=str(tmp_path / root))
+    return trained, tmp_path / root / "export" / export.fingerprint[:12]
+
+
+def test_the_stage_makes_a_folder_that_loads_and_writes_text(tmp_path):
+    trained, folder = exported(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.dtype == torch.bfloat16
+    ids = tokenizer("A hare", return_tensors="pt").input_ids
+    assert tokenizer.decode(ids[0]) == "A hare"
+    expected = Decoder(SHAPE, choose("cpu"), trained.seed)
+    found = expected.bfloat16().logits(ids, torch.zeros_like(ids), torch.arange(ids.shape[1])[None])
+    torch.testing.assert_close(found, model(ids).logits, rtol=0.05, atol=0.02)
+    assert model.generate(ids, max_new_tokens=3, min_new_tokens=3).shape[1] == ids.shape[1] + 3
+
+
+def test_the_card_says_what_the_manifests_say_and_no_more(tmp_path):
+    trained, folder = exported(tmp_path)
+    card = (folder / "README.md").read_text()
+    front, text = card.removeprefix("---\n").split("---\n", 1)
+    assert front == (
+        "language:\n- en\nlibrary_name: transformers\npipeline_tag: text-generation\n"
+        "tags:\n- hare\n- mistral\n- small-language-model\n"
+    )
+    for line in (
+        f"| parameters | {SHAPE.parameters:,} |",
+        "| context tokens | 64 |",
+        "| source | rows |",
+        "| packed_web | 1 |",
+        "| steps | 12 |",
+        "| final loss | 4.60517 |",
+        "| learning rate | 0.0003 |",
+        "| mlp hidden | 96 |",
+        "| blend.weights | 0.5, 2 |",
+        "| blend.phases.2.steps | 5 |",
+        f"| fingerprint | {trained.fingerprint} |",
+    ):
+        assert line in text.splitlines()
+    assert "mfu" not in text
+    assert "None" not in text
+    assert "tokenizer_text" not in text
+
+
+def test_two_runs_write_the_same_bytes(tmp_path):
+    one, other = (exported(tmp_path, root)[1] for root in ("one", "other"))
+    names = sorted(path.name for path in one.iterdir())
+    assert names == [
+        "README.md", "config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json",
+        "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    assert all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
+    _, folder = exported(tmp_path)
+    assert special_ids(folder, 260) == {"bos_token": 1, "eos_token": 2, "pad_token": 3}
+    with pytest.raises(ValueError, match="ids up to 259"):
+        special_ids(folder, 259)
+
+
+def test_an_export_that_cannot_be_is_refused_when_built():
+    tokenizer = Words(docs=Numbers(files=Source(location="nowhere")), size=260)
+    with pytest.raises(ValueError, match="float8"):
+        Export(trained=tokenizer, tokenizer=tokenizer, dtype="float8", context_tokens=64)
+    with pytest.raises(ValueError, match="context_tokens=0"):
+        Export(trained=tokenizer, tokenizer=tokenizer, dtype="float32", context_tokens=0)

@@ -1,0 +1,169 @@
+"""Generate at an endpoint: a row for each prompt, each asked for once, whatever is killed."""
+
+from pathlib import Path
+
+import pytest
+
+from hare_ray.engine import run
+from hare_ray.synth.generate import Generate, missing, request_seed
+from hare_ray.synth.serve import Server, context_tokens, engine_arguments
+from tests.synth.fake_openai import Asked, FakeOpenAI, Say, usual
+from tests.synth.stages import LinesAsPrompts, answers, prompts
+
+
+@pytest.fixture
+def server():
+    with FakeOpenAI() as fake:
+        yield fake
+
+
+def generate(asked: LinesAsPrompts, **changed) -> Generate:
+    fields = {"model": None, "llm": "fake", "chat": False, "max_tokens": 8, "temperature": 0.0, "top_p": 1.0, "seed": 1}
+    return Generate(prompts=asked, **{**fields, "journal_rows": 4, "concurrency": 3, **changed})
+
+
+def lines(folder: Path) -> list[list[str]]:
+    return [file.read_text().splitlines() for file in sorted(folder.iterdir())]
+
+
+def test_each_prompt_has_its_answer_in_its_place(server, tmp_path):
+    asked = prompts(tmp_path / "in", 9, 0, 4)
+    server.script = lambda asked: Say(400) if asked.prompt.startswith("0 3") else None
+    stage = generate(asked, endpoint=server.url)
+    run(stage, root=str(tmp_path / "run"))
+    found = answers(str(tmp_path / "run"), stage)
+    expected = [[None if line.startswith("0 3") else line.upper() for line in part] for part in lines(tmp_path / "in")]
+    assert [[row["answer"] for row in part] for part in found] == expected
+    assert found[0][3]["finish"] == "error: HTTP 400: {}"
+    assert (found[0][0]["prompt_tokens"], found[0][0]["completion_tokens"]) == (8, 9)
+    assert len(server.asked) == 13
+
+
+def test_no_more_requests_than_allowed_are_in_flight_and_chunks_do_not_hold_them_up(server, tmp_path):
+    server.script = slowly
+    stage = generate(prompts(tmp_path / "in", 24), endpoint=server.url, concurrency=6, journal_rows=2)
+    run(stage, root=str(tmp_path / "run"))
+    assert server.most_in_flight == 6
+
+
+def slowly(asked: Asked) -> Say:
+    said = usual(asked)
+    said.after_seconds = 0.1
+    return said
+
+
+def test_a_run_that_stops_midway_asks_only_for_what_was_in_flight(server, tmp_path):
+    asked, root = prompts(tmp_path / "in", 20, 20), str(tmp_path / "run")
+    server.script = lambda asked: Say(401) if asked.number >= 27 else None
+    with pytest.raises(PermissionError):
+        run(generate(asked, endpoint=server.url), root=root)
+    answered = [one.prompt for one in server.asked[:27]]
+    first, server.asked[:] = len(server.asked), []
+    server.script = lambda asked: None
+    stage = generate(asked, endpoint=server.url, journal_rows=3)  # how it is journaled is no part of the recipe
+    run(stage, root=root)
+    again = [one.prompt for one in server.asked]
+    everything = [line for part in lines(tmp_path / "in") for line in part]
+    assert first < 27 + 4
+    assert len(again) == len(set(again))
+    assert set(answered) | set(again) == set(everything)
+    assert len(set(answered) & set(again)) <= 2 * 4  # 3 workers reach into 2 chunks of 4
+    assert [row["answer"] for part in answers(root, stage) for row in part] == [line.upper() for line in everything]
+
+
+def test_a_finished_part_is_not_asked_again(server, tmp_path):
+    asked, root = prompts(tmp_path / "in", 5, 5), str(tmp_path / "run")
+    server.script = lambda asked: Say(401) if asked.prompt.startswith("1") else None
+    with pytest.raises(PermissionError):
+        run(generate(asked, endpoint=server.url, concurrency=1, clients=1), root=root)
+    server.asked.clear()
+    server.script = lambda asked: None
+    run(generate(asked, endpoint=server.url), root=root)
+    assert sorted(one.prompt[0] for one in server.asked) == ["1"] * 5
+
+
+def test_without_prompts_no_server_is_needed(tmp_path):
+    asked = prompts(tmp_path / "in", 0, 0)
+    desk_parts = _gathered_without_server(asked, tmp_path)
+    assert desk_parts == [0, 0]
+
+
+def _gathered_without_server(asked: LinesAsPrompts, tmp_path: Path) -> list[int]:
+    """The engine refuses a graph whose base is empty, so the stage is called with a desk over written parts."""
+    from hare_ray.catalog import Catalog, Place, commits
+    from hare_ray.executor import plain_map
+    from hare_ray.gather import Desk
+    from hare_ray.manifest import folder
+    from hare_ray.store import Root
+
+    root = Root(str(tmp_path / "run"))
+    stage = generate(asked, endpoint="http://127.0.0.1:1/v1")
+    catalog = Catalog({asked.fingerprint: Place(root, "prompts", rows=(0, 0))})
+    stage.gather(Desk(stage, root, catalog, plain_map, tmp_path))
+    done = commits(root, folder(stage))
+    return [done[part]["rows"] for part in sorted(done)]
+
+
+def test_nobody_at_the_endpoint_stops_before_any_prompt(tmp_path):
+    with FakeOpenAI() as gone:
+        url = gone.url
+    with pytest.raises(ConnectionError, match="nobody answers"):
+        run(generate(prompts(tmp_path / "in", 3), endpoint=url), root=str(tmp_path / "run"))
+
+
+def test_a_model_is_not_served_without_ray(tmp_path):
+    stage = generate(prompts(tmp_path / "in", 3), llm="hub/name")
+    with pytest.raises(ValueError, match="needs Ray"):
+        run(stage, root=str(tmp_path / "run"))
+
+
+def test_a_requests_seed_follows_from_seed_and_prompt_alone(server, tmp_path):
+    asked = prompts(tmp_path / "in", 6)
+    for name, where in (("a", {"concurrency": 1}), ("b", {"concurrency": 6}), ("c", {"seed": 2})):
+        run(generate(asked, endpoint=server.url, **where), root=str(tmp_path / name))
+    seeds = [{one.prompt: one.body["seed"] for one in server.asked[at : at + 6]} for at in (0, 6, 12)]
+    assert seeds[0] == seeds[1] != seeds[2]
+    assert len(set(seeds[0].values())) == 6
+    assert 0 <= request_seed(-1, b"x" * 16) < 1 << 31
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [({"llm": ""}, "expected one of them"), ({"top_p": 0.0}, "top_p"), ({"max_tokens": 0}, "max_tokens")],
+)
+def test_numbers_and_names_that_mean_nothing_are_refused(tmp_path, changed, word):
+    with pytest.raises(ValueError, match=word):
+        generate(prompts(tmp_path / "in", 1), **changed)
+
+
+def test_where_it_is_asked_is_no_part_of_the_identity_and_what_is_asked_is(tmp_path):
+    asked = prompts(tmp_path / "in", 1)
+    same = generate(asked, endpoint="http://a/v1", concurrency=9, clients=2, journal_rows=7, linger_seconds=0.0)
+    assert same.fingerprint == generate(asked).fingerprint
+    assert generate(asked, temperature=1.0).fingerprint != same.fingerprint
+
+
+@pytest.mark.parametrize("journal_rows", [1, 4, 100])
+def test_stretches_cover_what_is_missing_once(journal_rows):
+    kept = [(7, 9), (0, 3), (15, 16)]
+    covered = [row for start, end in (*missing(20, kept, journal_rows), *kept) for row in range(start, end)]
+    assert sorted(covered) == list(range(20))
+    assert all(end - start <= journal_rows for start, end in missing(20, kept, journal_rows))
+
+
+def test_a_folder_without_a_model_says_what_it_should_hold(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no config\.json.*every node.*llm="):
+        context_tokens(str(tmp_path))
+
+
+@pytest.mark.parametrize("gpus", [0, 4])
+def test_a_whole_prompt_always_fits_in_a_step(tmp_path, gpus):
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 50000}')
+    told = engine_arguments(Server(str(tmp_path), "m", gpus, 1))
+    assert told["max_model_len"] == 50000 <= told["max_num_batched_tokens"]
+
+
+def test_the_same_model_is_the_same_server_and_a_replica_holds_something():
+    servers = [Server("/m", "m", 0, 1), Server("/m", "m", 0, 1), Server("/n", "m", 0, 1)]
+    assert servers[0].app == servers[1].app != servers[2].app
+    assert all(sum(Server("/m", "m", gpus, cpus).bundle.values()) for gpus in (0, 1) for cpus in (0, 1))
