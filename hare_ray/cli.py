@@ -165,8 +165,8 @@ def plan_command(recipe: Recipe, options: argparse.Namespace, console: Console) 
 
 def run_command(recipe: Recipe, options: argparse.Namespace, console: Console) -> dict[str, Manifest]:
     """Print the plan, run it, print what came of it, write the report."""
+    from hare_ray import report
     from hare_ray.on_ray import OnRay
-    from hare_ray.report import write
 
     root = Root(root_of(options))
     targets = recipe(chosen(options))
@@ -175,8 +175,8 @@ def run_command(recipe: Recipe, options: argparse.Namespace, console: Console) -
     console.print(tree(f"{targets[0].name} -> {root.url}", targets, marks), highlight=False)
     settings = Settings(reuse=options.reuse, redo=tuple(options.redo))
     manifests = run(*targets, root=root.url, settings=settings, executor=OnRay, progress=Live(console))
-    console.print(closing(list(manifests.values())))
-    console.print(f"report: {write(root.url)}")
+    console.print(closing(list(manifests.values())), *report.closing(root.url))
+    console.print(f"\nreport: {report.write(root.url)}")
     return manifests
 
 
@@ -219,7 +219,9 @@ def ask_command(options: argparse.Namespace, console: Console) -> None:
     if not manifests:
         raise ValueError(f"{root.url} holds no finished stage; give the --root of a run")
     if options.command == "status":
-        console.print(closing(list(manifests.values())))
+        from hare_ray import report
+
+        console.print(closing(list(manifests.values())), *report.closing(root.url))
     elif options.command == "why":
         explain(root, options.url, console)
     elif options.command == "show":

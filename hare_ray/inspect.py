@@ -17,6 +17,12 @@ from hare_ray.store import Root, filesystem
 BASES = ("map", "keep", "rebalance")
 """Kinds of stage that make a new base of documents."""
 
+PACKED = "documents"
+"""Column of packed sequences: the ids of the documents that each holds."""
+
+SHOWN = 8
+"""Sequences of a part that are named; a book is in hundreds."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -77,27 +83,50 @@ def in_order(manifests: dict[str, Manifest]) -> list[Manifest]:
 
 
 def why(root: Root, url: str) -> list[Finding]:
-    """Everything the run knows of the page `url`, in the order of the stages."""
+    """Everything the run knows of the page `url`, in the order of the stages.
+
+    What was made of the page counts too, and so do the training sequences that hold it.
+    """
     manifests = finished(root)
-    found = []
+    found: list[Finding] = []
     for manifest in in_order(manifests):
         if manifest["kind"] not in BASES:
             continue
         where = place(root, manifest)
+        if PACKED in manifest["schema"]:
+            ids = {bytes.fromhex(finding.detail["id"]) for finding in found if "id" in finding.detail}
+            found += _in_sequences(where, manifest["name"], ids)
+            continue
         for part in range(len(where.rows)):
             found += _in_ledger(where, part, url)
             found += _in_base(root, manifests, manifest, part, url)
     return found
 
 
+def _in_sequences(where: Place, name: str, ids: set[bytes]) -> Iterator[Finding]:
+    """Which rows of packed sequences hold one of these documents."""
+    wanted = pa.array(sorted(ids), pa.binary(16))
+    for part in range(len(where.rows)):
+        held = read_part(where, part, [PACKED]).column(PACKED).combine_chunks()
+        rows = pc.list_parent_indices(held).filter(pc.is_in(held.flatten(), wanted)).unique().to_pylist()
+        if rows:
+            shown = ", ".join(map(str, rows[:SHOWN])) + (", ..." if len(rows) > SHOWN else "")
+            yield Finding(name, f"in {len(rows)} sequence{'s' * (len(rows) > 1)}", {"part": part, "rows": shown})
+
+
 def _match(table: pa.Table, url: str) -> pa.Array:
-    return pc.indices_nonzero(pc.equal(table.column("url"), url))
+    """Rows of the page, and of what was made of it: its URL with a fragment."""
+    urls = table.column("url")
+    return pc.indices_nonzero(pc.or_(pc.equal(urls, url), pc.starts_with(urls, f"{url}#")))
 
 
 def _in_ledger(where: Place, part: int, url: str) -> Iterator[Finding]:
     ledger = read_ledger(where, part)
     for row in ledger.take(_match(ledger, url)).to_pylist():
-        yield Finding(row["stage"], f"dropped: {row['reason']}", {"detail": row["detail"], "id": row["id"].hex()})
+        made = {"made": row["url"]} if row["url"] != url else {}
+        yield Finding(
+            row["stage"], f"dropped: {row['reason']}", {"detail": row["detail"], "id": row["id"].hex(), **made}
+        )
 
 
 def _in_base(root: Root, manifests: dict[str, Manifest], manifest: Manifest, part: int, url: str) -> Iterator[Finding]:
@@ -107,7 +136,8 @@ def _in_base(root: Root, manifests: dict[str, Manifest], manifest: Manifest, par
     table = read_part(place(root, manifest), part)
     for row in rows:
         values = table.slice(row, 1).to_pylist()[0]
-        shown = {k: _short(v) for k, v in values.items() if k not in ("text", "url")}
+        shown = {k: _short(v) for k, v in values.items() if k not in ("text", "url", "seed", "prompt")}
+        shown |= {"made": values["url"]} if values["url"] != url else {}
         yield Finding(manifest["name"], "kept", {"part": part, "row": row, **shown})
         for opinion in in_order(manifests):
             if opinion["kind"] in ("annotate", "gather") and opinion.get("base") == manifest["fingerprint"]:

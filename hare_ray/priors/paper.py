@@ -11,6 +11,7 @@ from importlib.resources import files
 
 from rich.table import Table as Grid
 
+from hare_ray.model.shape import Shape
 from hare_ray.priors import load_sources
 
 
@@ -27,26 +28,6 @@ def load_open() -> tuple[Open, ...]:
     """The points of open_points.toml."""
     text = (files("hare_ray.priors") / "open_points.toml").read_text(encoding="utf-8")
     return tuple(Open(**point) for point in tomllib.loads(text)["point"])
-
-
-@dataclass(frozen=True)
-class Model:
-    """A Mistral-format decoder (paper, section 3)."""
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    mlp_hidden: int
-    vocabulary: int
-    tied: bool
-
-    @property
-    def parameters(self) -> int:
-        """All weights: attention, SwiGLU, two norms a layer, last norm, embedding and head."""
-        kv = self.hidden * self.kv_heads // self.heads
-        layer = 2 * self.hidden**2 + 2 * self.hidden * kv + 3 * self.hidden * self.mlp_hidden + 2 * self.hidden
-        return self.layers * layer + self.hidden + (1 if self.tied else 2) * self.vocabulary * self.hidden
 
 
 @dataclass(frozen=True)
@@ -72,7 +53,7 @@ class Paper:
     """One size of the method."""
 
     name: str
-    model: Model
+    model: Shape
     training: Training
     stage_1_tokens: float
     """D1 alone (paper, section 3: 52 B)."""
@@ -105,7 +86,8 @@ class Paper:
         return f"{percent / 100 * self.stage_2_tokens / 1e9:.2f} B"
 
     def _model(self) -> Grid:
-        grid = self._grid(f"model, {self.model.parameters / 1e9:.3f} B parameters", "model", "value")
+        grid = self._grid("model", "model", "value")
+        grid.add_row("parameters", f"{self.model.parameters / 1e9:.3f} B")
         for field in fields(self.model):
             grid.add_row(field.name, str(getattr(self.model, field.name)))
         return grid

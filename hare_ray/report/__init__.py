@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hare_ray.report.closing import closing
 from hare_ray.report.page import render, write
 
-__all__ = ["render", "write"]
+__all__ = ["closing", "render", "write"]

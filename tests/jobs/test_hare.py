@@ -34,12 +34,13 @@ def test_the_demo_is_planned_without_ray_torch_or_any_extra():
     told = plan("--scale", "demo")
     assert "demo_crawl make  pages=3000" in told
     assert "bands=14  rows=8" in told
+    assert "stage_2 make" in told
 
 
 @pytest.mark.parametrize(
     "number",
     [
-        "1.123 B parameters",  # arXiv 2406.11410, section 3: 22 x 2048, 32/8 heads, 32,000
+        "1.123 B",  # arXiv 2406.11410, section 3: 22 x 2048, 32/8 heads, 32,000
         "52 B tokens",
         "548 B tokens",
         "2097152",
