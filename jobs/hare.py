@@ -105,11 +105,9 @@ TEXT_FIELDS = (
 
 PAPER_1B = Paper("HARE 1.1 B", HARE_1B, TRAINING, 52e9, 548e9)
 PAPER_250M = Paper("HARE ablation, 0.25 B", HARE_250M, TRAINING, 52e9, 448e9)
-PAPER_DEMO = Paper("demo", DEMO_3M, TINY, 150e3, 75e3)
-PAPER_SMOKE = Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3)
 SCALES = {
-    "smoke": Scale(60, 2, 1, 50, PAPER_SMOKE, 2, 2, 10, (8, 4), ("", "")),
-    "demo": Scale(3000, 10, 1, 200, PAPER_DEMO, 2, 2, 20, (100, 50), ("", "")),
+    "smoke": Scale(60, 2, 1, 50, Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3), 2, 2, 10, (8, 4), ("", "")),
+    "demo": Scale(3000, 10, 1, 200, Paper("demo", DEMO_3M, TINY, 150e3, 75e3), 2, 2, 20, (100, 50), ("", "")),
     "250m": Scale(None, 0, 96, 20_000, PAPER_250M, 8, 16, 1000, (28_000_000, 16_000_000), WRITERS),
     "1b": Scale(None, 0, 96, 20_000, PAPER_1B, 16, 8, 1000, (28_000_000, 16_000_000), WRITERS),
 }
