@@ -1,4 +1,4 @@
-# make demo   from a crawl made here to a selected, explained corpus; leaves runs/demo/report.html
+# make demo   from a crawl made here to an explained corpus and a judged model; leaves runs/demo/report.html
 # make test   lint, types, tests
 PYTHON ?= python3
 BIN := .venv/bin

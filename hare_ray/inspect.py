@@ -20,6 +20,9 @@ BASES = ("map", "keep", "rebalance")
 PACKED = "documents"
 """Column of packed sequences: the ids of the documents that each holds."""
 
+LINE_CHARS = 160
+"""Of a longer text only the beginning is told."""
+
 SHOWN = 8
 """Sequences of a part that are named; a book is in hundreds."""
 
@@ -150,6 +153,8 @@ def _short(value: object) -> object:
         return value.hex()
     if isinstance(value, list):
         return f"{len(value)} values"
+    if isinstance(value, str) and (len(value) > LINE_CHARS or "\n" in value):
+        return f"{' '.join(value[:LINE_CHARS].split())} ..."
     return value
 
 

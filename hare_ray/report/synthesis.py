@@ -141,7 +141,7 @@ def _first(run: Run, track: Track, steps: list[Step]) -> str:
 def _writing(run: Run, name: str) -> Writing:
     fields = run.given(name)
     plain = {key: value for key, value in fields.items() if isinstance(value, (int, float, str)) and key != "llm"}
-    found = Writing(name, model_name(run, fields.get("llm")), plain, run.rows(name) or 0)
+    found = Writing(name, model_name(run, fields.get("llm") or fields.get("model")), plain, run.rows(name) or 0)
     for part in range(run.parts(name)):
         rows = run.read(name, part, ["finish", "prompt_tokens", "completion_tokens"])
         for pair in pc.value_counts(rows["finish"].combine_chunks()).to_pylist():

@@ -39,6 +39,9 @@ MIN_CUT_SHARE = 0.5
 
 EMPTY = "the answer is empty"
 
+GAP = r"\n(?:[ \t]*\n){2,}"
+"""More than one empty line, which small models write by the dozen."""
+
 
 class TextbookPrompts(Map):
     """What the LLM is asked to write."""
@@ -143,6 +146,7 @@ def written(prompts: pa.Table, answers: pa.Table) -> pa.Table:
     """One WRITTEN row a prompt, with reason and detail; a refused row keeps its text, for a person to see."""
     finish = answers.column("finish").combine_chunks()
     text = pc.utf8_trim_whitespace(answers.column("answer")).combine_chunks()
+    text = pc.replace_substring_regex(text, GAP, "\n\n")
     failed = pc.or_(pc.starts_with(finish, ERROR), pc.fill_null(pc.equal(text, ""), True))
     cut, nothing = _without_last(text, np.asarray(pc.and_not(pc.equal(finish, LENGTH), failed), bool))
     none = pa.scalar(None, pa.string())

@@ -275,3 +275,8 @@ def test_ends_of_texts():
 
 def test_no_prompts_no_documents():
     assert write() == []
+
+
+def test_gaps_of_many_empty_lines_become_one_and_indents_stay():
+    (row,) = write(("One sentence here.\n \n\n\t\n\n    code = 1.\n\nTwo.", "stop"))
+    assert row["text"] == "One sentence here.\n\n    code = 1.\n\nTwo."
