@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from hare_ray.engine import FailedError, Settings, checked_root, run
-from hare_ray.inspect import examples, in_order, why
+from hare_ray.inspect import Finding, examples, in_order, why
 from hare_ray.lock import LockedError
 from hare_ray.manifest import Manifest, load_all
 from hare_ray.progress import Live
@@ -40,6 +40,7 @@ EXTRAS = {
     "safetensors": "model",
     "deepspeed": "train",
     "aiohttp": "synth",
+    "vllm": "cpu",
     "lm_eval": "evaluate",
     "datasets": "evaluate",
     "transformers": "evaluate",
@@ -47,6 +48,7 @@ EXTRAS = {
 }
 """Module -> extra that brings it."""
 PIPE_COLUMNS = 400
+STEPS_SHOWN = 8
 INTERRUPTED = 130
 """Exit status of a program that was stopped with Ctrl-C."""
 
@@ -111,7 +113,7 @@ def add_choice(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--source", help="your crawl: WARC, WET, Parquet, JSONL or text; path, glob or URL")
     sub.add_argument(
         "--llm",
-        help="who writes synthetic text: folder or name of a model, or URL of an OpenAI-compatible server[#model]",
+        help="who writes synthetic text: a model's folder or name, or http://HOST/v1#MODEL (key: OPENAI_API_KEY)",
     )
     sub.add_argument("--sample", type=fraction, default=1.0, help="share of the records to read, such as 0.01")
 
@@ -245,6 +247,25 @@ def explain(root: Root, url: str, console: Console) -> None:
         fresh = "  ".join(f"{key}={value}" for key, value in words.items() if told.get(key) != value)
         told.update(words)
         console.print(f"[bold]{finding.stage:<18}[/] {finding.what:<26} {escape(fresh)}".rstrip(), highlight=False)
+    trained_on(root, findings, console)
+
+
+def trained_on(root: Root, findings: list[Finding], console: Console) -> None:
+    """Print which training saw the page, or what was made of it, and when."""
+    held: dict[str, list[tuple[int, int]]] = {}
+    for finding in findings:
+        if finding.sequences:
+            held.setdefault(finding.stage, []).extend(finding.sequences)
+    if not held:
+        return
+    from hare_ray.train.trace import seen
+
+    manifests = load_all(root)
+    for table, rows in held.items():
+        for one in seen(root, manifests, table, rows):
+            steps = ", ".join(map(str, one.steps[:STEPS_SHOWN])) + (", ..." if len(one.steps) > STEPS_SHOWN else "")
+            told = f"read {table} at step {steps}" if one.steps else f"did not read these sequences of {table}"
+            console.print(f"[bold]{one.stage:<18}[/] {told}", highlight=False)
 
 
 def console_for(stderr: bool = False) -> Console:

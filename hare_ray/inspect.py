@@ -34,6 +34,8 @@ class Finding:
     stage: str
     what: str
     detail: dict[str, Any]
+    sequences: tuple[tuple[int, int], ...] = ()
+    """Part and row of each packed sequence that holds the document, where it speaks of such."""
 
 
 def finished(root: Root) -> dict[str, Manifest]:
@@ -88,7 +90,8 @@ def in_order(manifests: dict[str, Manifest]) -> list[Manifest]:
 def why(root: Root, url: str) -> list[Finding]:
     """Everything the run knows of the page `url`, in the order of the stages.
 
-    What was made of the page counts too, and so do the training sequences that hold it.
+    What was made of the page counts too, and so do the packed sequences that hold it; `hare_ray.train.trace` knows
+    which of them a training saw.
     """
     manifests = finished(root)
     found: list[Finding] = []
@@ -114,7 +117,8 @@ def _in_sequences(where: Place, name: str, ids: set[bytes]) -> Iterator[Finding]
         rows = pc.list_parent_indices(held).filter(pc.is_in(held.flatten(), wanted)).unique().to_pylist()
         if rows:
             shown = ", ".join(map(str, rows[:SHOWN])) + (", ..." if len(rows) > SHOWN else "")
-            yield Finding(name, f"in {len(rows)} sequence{'s' * (len(rows) > 1)}", {"part": part, "rows": shown})
+            what = f"in {len(rows)} sequence{'s' * (len(rows) > 1)}"
+            yield Finding(name, what, {"part": part, "rows": shown}, tuple((part, row) for row in rows))
 
 
 def _match(table: pa.Table, url: str) -> pa.Array:

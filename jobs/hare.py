@@ -66,7 +66,6 @@ class Scale:
     """Pages of the crawl that is made here; None: the crawl is yours (--source)."""
     demo_files: int
     part_mib: int
-    """Size parts aim at."""
     evaluation_documents: int
     paper: Paper
     """Model, training and tokens of both stages."""
@@ -77,6 +76,8 @@ class Scale:
     checkpoint_steps: int
     prompts: tuple[int, int]
     """For D2 and for D3, at most."""
+    gpus: int
+    """Of one replica of a served LLM; training takes one a worker. 0: no GPUs at all."""
     writers: tuple[str, str]
     """LLMs that write D2 and D3 unless --llm names one; empty: the stage-1 model itself."""
 
@@ -90,8 +91,7 @@ HARE_1B = Shape(layers=22, hidden=2048, heads=32, kv_heads=8, mlp_hidden=5632, v
 HARE_250M = Shape(layers=16, hidden=1024, heads=16, kv_heads=4, mlp_hidden=2816, vocabulary=32_000, tied=False)
 DEMO_3M = Shape(layers=6, hidden=192, heads=6, kv_heads=2, mlp_hidden=512, vocabulary=4096, tied=True)
 SMOKE_1M = Shape(layers=2, hidden=128, heads=4, kv_heads=2, mlp_hidden=352, vocabulary=1024, tied=True)
-WRITERS = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Qwen/Qwen1.5-32B-Chat")
-"""The paper's (A.2, A.3)."""
+WRITERS = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Qwen/Qwen1.5-32B-Chat")  # the paper's (A.2, A.3)
 
 INSTRUCTIONS = ""
 """Your instruction data: path, glob or URL of JSONL(.gz) files (the paper: OpenHermes-2.5, Auto-CoT, Dolly and more);
@@ -106,10 +106,10 @@ TEXT_FIELDS = (
 PAPER_1B = Paper("HARE 1.1 B", HARE_1B, TRAINING, 52e9, 548e9)
 PAPER_250M = Paper("HARE ablation, 0.25 B", HARE_250M, TRAINING, 52e9, 448e9)
 SCALES = {
-    "smoke": Scale(60, 2, 1, 50, Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3), 2, 2, 10, (8, 4), ("", "")),
-    "demo": Scale(3000, 10, 1, 200, Paper("demo", DEMO_3M, TINY, 150e3, 75e3), 2, 2, 20, (100, 50), ("", "")),
-    "250m": Scale(None, 0, 96, 20_000, PAPER_250M, 8, 16, 1000, (28_000_000, 16_000_000), WRITERS),
-    "1b": Scale(None, 0, 96, 20_000, PAPER_1B, 16, 8, 1000, (28_000_000, 16_000_000), WRITERS),
+    "smoke": Scale(60, 2, 1, 50, Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3), 2, 2, 10, (8, 4), 0, ("", "")),
+    "demo": Scale(3000, 10, 1, 200, Paper("demo", DEMO_3M, TINY, 150e3, 75e3), 2, 2, 20, (100, 50), 0, ("", "")),
+    "250m": Scale(None, 0, 96, 20_000, PAPER_250M, 8, 16, 1000, (28_000_000, 16_000_000), 4, WRITERS),
+    "1b": Scale(None, 0, 96, 20_000, PAPER_1B, 16, 8, 1000, (28_000_000, 16_000_000), 4, WRITERS),
 }
 MIB = 1 << 20
 
@@ -255,7 +255,7 @@ def textbooks(d1: Keep, llm: Writer, scale: Scale) -> Keep:
         label="d2_prompts", docs=d1, seeds=seeds, templates=load_prompts(kinds), prompts_per_seed=1,
         max_seed_words=250 if llm.chat else 60,
     )  # fmt: skip
-    answers = answered("d2_answers", prompts, llm, 1500, last=False)
+    answers = answered("d2_answers", prompts, llm, 1500, scale.gpus)
     written = Textbook(label="d2_written", prompts=prompts, answers=answers, may_be_empty=True)
     verify = Verify(
         label="d2_verify", docs=written, min_words=100 if llm.chat else 30, max_words=1600, must_end_sentence=True,
@@ -279,7 +279,7 @@ def tasks(d1: Keep, d2: Keep, llm: Writer, scale: Scale) -> Keep:
         for name, docs, topic in (("d2", d2, "topic"), ("d1", d1, "cluster"))
     )  # fmt: skip
     asked = Rebalance(label="d3_prompts", docs=prompts, part_bytes=scale.part_mib * MIB, may_be_empty=True)
-    answers = answered("d3_answers", asked, llm, 512, last=True)
+    answers = answered("d3_answers", asked, llm, 512, scale.gpus)
     items = Tasks(
         label="d3_written", prompts=asked, answers=answers, templates=templates, forms=forms, min_grounded=0.7, seed=1,
         may_be_empty=True,
@@ -300,12 +300,12 @@ def tasks(d1: Keep, d2: Keep, llm: Writer, scale: Scale) -> Keep:
     return Keep(label="d3_verified", docs=joined, verdicts=(verify,))
 
 
-def answered(label: str, prompts: Table, llm: Writer, max_tokens: int, last: bool) -> Generate:
+def answered(label: str, prompts: Table, llm: Writer, max_tokens: int, gpus: int) -> Generate:
     """One answer for every prompt; a base model stops after 128 tokens."""
     return Generate(
         label=label, prompts=prompts, model=llm.model, llm=llm.llm, endpoint=llm.endpoint, chat=llm.chat,
         max_tokens=max_tokens if llm.chat else 128, temperature=0.8, top_p=0.95, seed=1,
-        linger_seconds=0.0 if last else 60.0,
+        linger_seconds=60.0 if label == "d2_answers" else 0.0, gpus=gpus, replicas=8 if gpus else 1,
     )  # fmt: skip
 
 
@@ -361,7 +361,8 @@ def trained(stage: str, mixture: Mixture, tokenizer: Tokenizer, scale: Scale, be
         label=stage, mixture=mixture, sources=mixture.sources, tokenizer=tokenizer, before=before,
         schedule=Schedule(warmup, 0.0) if before is None else Schedule(0, training.decay_share),
         shape=scale.paper.model, training=training, batch_sequences=mixture.batch_sequences,
-        micro_batch=scale.micro_batch, workers=scale.workers, seed=1, checkpoint_steps=scale.checkpoint_steps,
+        micro_batch=scale.micro_batch, workers=scale.workers, gpu=scale.gpus > 0,
+        seed=1 if before is None else 2, checkpoint_steps=scale.checkpoint_steps,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@
 The decoder's parameters have the names of MistralForCausalLM, so export is a copy in another type. The files are
 written here, not by transformers: their bytes then depend on the model alone, not on the version installed.
 `rope_theta` and `torch_dtype` are there under the names that old readers (llama.cpp, transformers 4) and new ones
-know. There is no sliding window: documents are not longer than what the model was trained on.
+know. There is no sliding window.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,6 +31,14 @@ TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", SPECIAL)
 
 CARD = "README.md"
 
+MIXTURE = "mixture.json"
+"""File of a Make that says how many sequences of which table a training reads."""
+
+READ = "sequences read"
+
+RESULTS = ("stage", "parameters", "steps", "sequences", "tokens", "targets", "first_loss", "final_loss")
+"""Of summary.json; what it says of time, memory and device would make equal models unequal folders."""
+
 DTYPES = ("bfloat16", "float16", "float32")
 
 FLOWS = ("in", "made", "out")
@@ -46,7 +55,7 @@ class Export(Make):
     dtype: str
     """Type of the weights: 'bfloat16', 'float16' or 'float32'."""
     context_tokens: int
-    """Longest text the model takes: what it was trained on."""
+    """Longest text that readers let it take. Positions are rotary, so it may be more than a training sequence."""
 
     imports: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
 
@@ -77,16 +86,17 @@ class Export(Make):
 
     def card(self, desk: Desk, shape: Shape, summary: dict[str, Any]) -> Card:
         """What manifests and summary say."""
-        manifest = desk.manifest(self.trained)
+        manifest, tables = desk.manifest(self.trained), self.tables()
+        read = sequences_read(desk, self.trained)
         return Card(
             shape=shape,
             dtype=self.dtype,
             context_tokens=self.context_tokens,
             stage=self.trained.name,
             fingerprint=manifest["fingerprint"],
-            summary={name: value for name, value in summary.items() if not isinstance(value, (dict, list))},
+            summary={name: summary[name] for name in RESULTS if name in summary},
             recipe=self.recipe_of_training(desk),
-            sources=tuple((table.name, numbers(desk.manifest(table))) for table in self.tables()),
+            sources=tuple((table.name, {**numbers(desk.manifest(table)), READ: read[table.name]}) for table in tables),
         )
 
     def recipe_of_training(self, desk: Desk) -> dict[str, Any]:
@@ -107,6 +117,18 @@ def nearest_tables(stage: Stage, beside: Stage) -> Iterator[Table]:
             yield parent
         elif parent is not beside:
             yield from nearest_tables(parent, beside)
+
+
+def sequences_read(desk: Desk, stage: Stage) -> Counter[str]:
+    """Sequences of each packed table that the mixtures behind a training took, over all its stages."""
+    found: Counter[str] = Counter()
+    for parent in stage.parents:
+        if isinstance(parent, Make):
+            if MIXTURE in desk.names(parent):
+                mixture = json.loads((desk.files(parent) / MIXTURE).read_text(encoding="utf-8"))
+                found.update({source["table"]: source["actual"] for source in mixture["sources"]})
+            found.update(sequences_read(desk, parent))
+    return found
 
 
 def numbers(manifest: dict[str, Any]) -> dict[str, int]:

@@ -162,7 +162,7 @@ def _limits(run: Run, known: Known, entries: list[Entry]) -> Iterator[str]:
             yield f"{md(branch.name)}: {md(branch.sentence)}"
     for mix in known.mixtures:
         if mix.synthetic_share is not None:
-            yield f"Synthetic share of the tokens of {md(mix.name)}: {words.share(mix.synthetic_share, 1)}."
+            yield f"Share of {md(mix.name)} that is not from the crawl: {words.share(mix.synthetic_share, 1)}."
     for evaluation in known.evaluations:
         yield from (md(sentence) for sentence in evaluation.sentences)
 

@@ -225,7 +225,10 @@ def _stop_where_all_would_fail(endpoint: Endpoint, path: str, reply: _Reply) -> 
     said = f"{endpoint.url}/{path} answered HTTP {reply.status} ({_message(reply.text)})"
     if reply.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         given = f"a key was given in {KEY}" if os.environ.get(KEY) else f"no key was given in {KEY}"
-        raise PermissionError(f"{said}; {given}, expected one that may ask there; set the environment variable {KEY}")
+        raise PermissionError(
+            f"{said}; {given}, expected one that may ask there; set the environment "
+            f"variable {KEY} where the workers of Ray run: before `ray start`, or in the runtime environment of the job"
+        )
     if reply.status == HTTPStatus.NOT_FOUND:
         raise ValueError(
             f"{said}; given endpoint={endpoint.url!r} and llm={endpoint.llm!r}, expected the base address of an "

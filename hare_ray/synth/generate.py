@@ -30,11 +30,14 @@ import xxhash
 from hare_ray.gather import Desk
 from hare_ray.stage import Gather, Stage, Table
 from hare_ray.synth.endpoint import Answer, Endpoint, Sampling, ask, greet, headers
-from hare_ray.synth.prompt import GENERATED
+from hare_ray.synth.prompt import ERROR, GENERATED
 from hare_ray.synth.serve import busy_requests, served
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+
+MIN_FAILED, MAX_FAILED_SHARE = 8, 0.2
+"""Errors in one chunk of the journal beyond which nothing is kept of it: a few prompts may be too long or refused."""
 
 SEED_BITS = 31
 """Of a request's seed: servers differ in what they take beyond a positive int32."""
@@ -68,10 +71,14 @@ class Generate(Gather):
     journal_rows: int = 256
     linger_seconds: float = 20.0
     """How long a server of our own is kept for a next stage that wants it; 0 gives its resources back at once."""
+    gpus: int = 0
+    """Of one replica of a server of our own; 0: it runs on a CPU."""
+    replicas: int = 1
+    """Of a server of our own, at most."""
 
     imports: ClassVar[tuple[str, ...]] = ("aiohttp",)
     unidentified: ClassVar[frozenset[str]] = frozenset(
-        {"label", "endpoint", "concurrency", "clients", "journal_rows", "linger_seconds"}
+        {"label", "endpoint", "concurrency", "clients", "journal_rows", "linger_seconds", "gpus", "replicas"}
     )
     writes: ClassVar[pa.Schema] = GENERATED
 
@@ -118,8 +125,8 @@ class Generate(Gather):
             return
         model = self.llm if self.model is None else str(desk.files(self.model))
         name = self.llm or (self.model.name if self.model is not None else "")
-        with served(model, name, self.linger_seconds) as url:
-            yield _checked(Endpoint(url, name)), -(-busy_requests() // self.concurrency)
+        with served(model, name, self.linger_seconds, self.gpus, self.replicas) as url:
+            yield _checked(Endpoint(url, name)), -(-busy_requests(self.gpus, self.replicas) // self.concurrency)
 
 
 def _checked(endpoint: Endpoint) -> Endpoint:
@@ -188,6 +195,17 @@ class _Chunk:
         return pa.table([pa.array(c, f.type) for c, f in zip(columns, GENERATED, strict=True)], schema=GENERATED)
 
 
+def _refuse_failure(endpoint: Endpoint, chunk: _Chunk) -> None:
+    """Raise where too many rows got an error: that is the server's or the request's fault, not a prompt's."""
+    failed = [answer.finish for answer in chunk.answers if answer is not None and answer.finish.startswith(ERROR)]
+    if len(failed) >= MIN_FAILED and len(failed) > MAX_FAILED_SHARE * len(chunk.answers):
+        raise ValueError(
+            f"{endpoint.url} gave an error to {len(failed)} of {len(chunk.answers)} prompts, such as {failed[0]!r}; "
+            "expected answers. Check the model (does it take chats, is its context long enough) and its server, and "
+            "run the same command again: what was answered before is kept"
+        )
+
+
 @dataclass
 class _Client:
     """One client task: workers that share a stream of prompts."""
@@ -244,6 +262,7 @@ class _Client:
 
     async def _journal(self, chunk: _Chunk) -> None:
         """Keep a chunk that is complete; write its part with the last one. Other requests go on meanwhile."""
+        _refuse_failure(self.endpoint, chunk)
         start, end = chunk.start, chunk.start + len(chunk.answers)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, GENERATED) as writer:

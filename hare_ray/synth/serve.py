@@ -88,7 +88,9 @@ class Server:
     name: str
     """To be asked for under this."""
     gpus: int
-    """Replicas with a GPU each, at most; 0: one replica on a CPU."""
+    """Of one replica, over which its tensors are split; 0: it runs on a CPU."""
+    replicas: int
+    """At most; the first is started, more where requests wait."""
     cpus: int
     """Of one replica, 1 or 0."""
 
@@ -98,10 +100,10 @@ class Server:
         return f"{PREFIX}{hashlib.sha256(repr(self).encode()).hexdigest()[:12]}"
 
     @property
-    def bundle(self) -> dict[str, float]:
-        """Resources of one replica, in Ray's names."""
+    def bundles(self) -> list[dict[str, float]]:
+        """Resources of one replica, in Ray's names: one bundle a GPU, the first with the CPU."""
         cpus = {"CPU": 1.0} if self.cpus else {"memory": float(REPLICA_BYTES)}
-        return {**cpus, "GPU": 1.0} if self.gpus else cpus
+        return [{**cpus, "GPU": 1.0}, *[{"GPU": 1.0}] * (self.gpus - 1)] if self.gpus else [cpus]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -117,6 +119,7 @@ def engine_arguments(server: Server) -> dict[str, Any]:
     if server.gpus:
         return {
             **known,
+            "tensor_parallel_size": server.gpus,
             "gpu_memory_utilization": 0.9,
             "max_num_seqs": GPU_SEQUENCES,
             "max_num_batched_tokens": max(GPU_BATCHED_TOKENS, length or 0),
@@ -167,7 +170,7 @@ class Replica:
         accelerator: Any = {"kind": "gpu" if server.gpus else "cpu"}
         config: Any = LLMConfig(
             model_loading_config={"model_id": server.name, "model_source": server.model},
-            placement_group_config={"bundles": [server.bundle]},
+            placement_group_config={"bundles": server.bundles},
             accelerator_config=accelerator,
             engine_kwargs=arguments,
         )
@@ -308,7 +311,7 @@ def _deploy(server: Server) -> None:
     if server.gpus:
         options["autoscaling_config"] = {
             "min_replicas": 1,
-            "max_replicas": server.gpus,
+            "max_replicas": server.replicas,
             "target_ongoing_requests": GPU_SEQUENCES // 2,
             "upscale_delay_s": UPSCALE_SECONDS,
         }
@@ -316,7 +319,7 @@ def _deploy(server: Server) -> None:
         serve.ingress()(Replica),
         name="Replica",
         max_ongoing_requests=4 * GPU_SEQUENCES,
-        placement_group_bundles=[server.bundle],
+        placement_group_bundles=server.bundles,
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": server.environment}},
         **options,
     )
@@ -327,20 +330,18 @@ def _deploy(server: Server) -> None:
         raise
 
 
-def busy_requests() -> int:
-    """Requests in flight that keep all replicas of this cluster busy."""
-    import ray
-
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    return 2 * GPU_SEQUENCES * gpus if gpus else CPU_SEQUENCES
+def busy_requests(gpus: int, replicas: int) -> int:
+    """Requests in flight that keep all replicas busy."""
+    return replicas * (2 * GPU_SEQUENCES if gpus else CPU_SEQUENCES)
 
 
 @contextmanager
-def served(model: str, name: str, linger_seconds: float) -> Iterator[str]:
+def served(model: str, name: str, linger_seconds: float, gpus: int = 0, replicas: int = 1) -> Iterator[str]:
     """The base address of a server of `model` (a folder, or a name on the hub) under `name`.
 
-    It is held for the time of the block and lingers afterwards; it ends in every case, also where this process is
-    killed. Raises ValueError where Ray does not run or the folder holds no model.
+    `gpus` are those of one replica, whether they are up or still to be started by the autoscaler. The server is held
+    for the time of the block and lingers afterwards; it ends in every case, also where this process is killed.
+    Raises ValueError where Ray does not run or the folder holds no model.
     """
     import ray
 
@@ -352,10 +353,8 @@ def served(model: str, name: str, linger_seconds: float) -> Iterator[str]:
             "an OpenAI-compatible server as endpoint"
         )
     context_tokens(model)
-    found = ray.cluster_resources()
-    gpus = int(found.get("GPU", 0))
-    # Somebody must have a CPU to ask with; where replicas would take them all, they count as none.
-    server = Server(model, name, gpus, int(found.get("CPU", 0) > max(gpus, 1)))
+    # Somebody must have a CPU to ask with; where a replica would take the only one, it counts as none.
+    server = Server(model, name, gpus, replicas, int(gpus > 0 or ray.cluster_resources().get("CPU", 0) > 1))
     keeper, url, user = _opened(server)
     left = threading.Event()
     renewing = threading.Thread(target=_renew, args=(keeper, server.app, user, left), daemon=True)

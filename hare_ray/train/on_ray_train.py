@@ -31,18 +31,14 @@ def fit(plan: Plan) -> None:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     start(plan.workers)  # before Ray is imported: it then reads how to authenticate
-    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    if 0 < gpus < plan.workers:
-        raise ValueError(f"given workers={plan.workers} on a cluster of {gpus} GPUs, expected at most one for each")
     trainer = TorchTrainer(
         worker,
         train_loop_config={"plan": plan},
-        scaling_config=ScalingConfig(num_workers=plan.workers, use_gpu=gpus > 0, resources_per_worker=share(gpus)),
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=plan.workers, use_gpu=plan.gpu, resources_per_worker=share(plan.gpu)),
+        torch_config=TorchConfig(backend="nccl" if plan.gpu else "gloo"),
         run_config=RunConfig(
             # A name used before would make Ray resume in its own way.
             name=uuid.uuid4().hex,
@@ -53,9 +49,9 @@ def fit(plan: Plan) -> None:
     trainer.fit()
 
 
-def share(gpus: int) -> dict[str, float]:
-    """What one worker takes: a core, and a GPU where there are any."""
-    return {"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}
+def share(gpu: bool) -> dict[str, float]:
+    """What one worker takes: a core, and a GPU where it is to have one."""
+    return {"CPU": 1, "GPU": 1} if gpu else {"CPU": 1}
 
 
 def storage(lasting: str) -> dict[str, Any]:

@@ -73,12 +73,14 @@ class Pretrain(Make):
     checkpoint_steps: int = 1000
     log_steps: int = 1
     """Steps between two looks at the loss; each waits for the device."""
+    gpu: bool = False
+    """One for each worker; they may still have to be started. Otherwise a core for each."""
     hook: str = ""
     """`module:function` that gets each row of the metrics; those after the last checkpoint again after a kill."""
 
     needs: ClassVar[Needs] = Needs(cpus=0)
     imports: ClassVar[tuple[str, ...]] = ("ray", "torch", "deepspeed", "safetensors", "tensorboard")
-    unidentified: ClassVar[frozenset[str]] = frozenset({"label", "checkpoint_steps", "log_steps", "hook"})
+    unidentified: ClassVar[frozenset[str]] = frozenset({"label", "checkpoint_steps", "log_steps", "hook", "gpu"})
 
     def __post_init__(self) -> None:
         """Refuse numbers that do not fit together."""
@@ -165,6 +167,7 @@ class Pretrain(Make):
             checkpoint_steps=self.checkpoint_steps,
             log_steps=self.log_steps,
             hook=self.hook,
+            gpu=self.gpu,
         )
 
     def _refuse_divergence(self, root: Root) -> None:

@@ -66,6 +66,8 @@ class Plan:
     checkpoint_steps: int
     log_steps: int
     hook: str
+    gpu: bool
+    """Whether each worker has one."""
 
     @property
     def steps(self) -> int:

@@ -1,13 +1,14 @@
 """A Ray cluster of two nodes on this machine, started as a person would: `ray start`, with token authentication.
 
-The second node lives in a mount namespace of its own, where one folder is empty: what the head writes there, that node
-does not see. It also has an address of its own (127.0.0.2), so that messages can name it. Everything that is started
-is ended by its process id, whatever happens.
+The second node lives in a mount namespace of its own (where the system allows it), in which one folder is empty: what
+the head writes there, that node does not see. It also has an address of its own (127.0.0.2), so that messages can name
+it. Everything that is started is ended by its process id, whatever happens.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -43,7 +44,7 @@ class Nodes:
     shared: Path
     """A folder that both nodes see."""
     head_only: Path
-    """A folder whose files only the head sees."""
+    """A folder whose files only the head sees, where `may_unshare`."""
 
     def submit(self, repository: Path, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
         """`ray job submit` of the working tree `repository`, to its end; status, stdout (the job's log) and stderr."""
@@ -55,8 +56,8 @@ class Nodes:
 
 def may_unshare() -> bool:
     """Whether this user may give a process mounts of its own."""
-    tried = subprocess.run(["unshare", "--mount", "--map-root-user", "mount", "-t", "tmpfs", "none", "/mnt"])
-    return tried.returncode == 0
+    command = ["unshare", "--mount", "--map-root-user", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
 @contextmanager
@@ -83,8 +84,9 @@ def two_nodes(folder: Path) -> Iterator[Nodes]:
         "0",
     ]
     head = [str(BIN / "ray"), "start", "--head", "--port", str(port), "--dashboard-port", str(dashboard), *both]
-    head += ["--temp-dir", str(folder / "ray"), "--ray-client-server-port", str(free_port())]
+    head += ["--temp-dir", str(folder / "head"), "--ray-client-server-port", str(free_port())]
     second = [str(BIN / "ray"), "start", "--address", f"{own_address()}:{port}", "--node-ip-address", SECOND, *both]
+    second += ["--temp-dir", str(folder / "second")]
     hidden = [
         "unshare",
         "--mount",
@@ -97,7 +99,7 @@ def two_nodes(folder: Path) -> Iterator[Nodes]:
     nodes = Nodes(f"http://127.0.0.1:{dashboard}", environment, shared, head_only)
     started: list[subprocess.Popen[bytes]] = []
     try:
-        for name, command in (("head", head), ("second", [*hidden, *second])):
+        for name, command in (("head", head), ("second", [*(hidden if may_unshare() else []), *second])):
             with (folder / f"{name}.log").open("wb") as log:
                 started.append(
                     subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

@@ -64,7 +64,8 @@ class Mixed(Make):
     phases: tuple[Phase, ...]
 
     def make(self, desk: Desk) -> dict[str, int]:
-        (desk.folder / "mixture.json").write_text("{}")
+        sources = [{"table": table.name, "actual": 7} for table in self.tables]
+        (desk.folder / "mixture.json").write_text(json.dumps({"sources": sources}))
         return {}
 
 
@@ -85,6 +86,13 @@ class Trained(Make):
 
         save_file(Decoder(self.shape, choose("cpu"), self.seed).state_dict(), desk.folder / "weights.safetensors")
         (desk.folder / "shape.json").write_text(json.dumps(asdict(self.shape)))
-        summary = {"stage": self.name, "steps": 12, "tokens": 12_288, "final_loss": 4.605171, "mfu": None}
+        summary = {
+            "stage": self.name,
+            "steps": 12,
+            "tokens": 12_288,
+            "final_loss": 4.605171,
+            "mfu": None,
+            "seconds": 3.5,
+        }
         (desk.folder / "summary.json").write_text(json.dumps(summary))
         return {"tokens": 12_288}

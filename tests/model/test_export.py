@@ -151,8 +151,8 @@ def test_the_card_says_what_the_manifests_say_and_no_more(tmp_path):
     for line in (
         f"| parameters | {SHAPE.parameters:,} |",
         "| context tokens | 64 |",
-        "| source | rows |",
-        "| packed_web | 1 |",
+        "| source | rows | sequences read |",
+        "| packed_web | 1 | 7 |",
         "| steps | 12 |",
         "| final loss | 4.60517 |",
         "| learning rate | 0.0003 |",
@@ -163,6 +163,7 @@ def test_the_card_says_what_the_manifests_say_and_no_more(tmp_path):
     ):
         assert line in text.splitlines()
     assert "mfu" not in text
+    assert "seconds" not in text  # equal models are equal folders
     assert "None" not in text
     assert "tokenizer_text" not in text
 

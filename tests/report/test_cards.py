@@ -32,7 +32,7 @@ def test_cards_say_what_the_manifests_say(both: Path, tmp_path: Path) -> None:
     assert "Written by tiny_mistral (stage `generate_d2`): 144 prompts, 498 tokens." in data
     assert "| d2 | `pack_d2` | 3 | 300 | 40 | 4 % | 1.50 | 2,560 | yes |" in data
     assert "Held-out share: 2 % of the documents (stage `hold_out`)." in data
-    assert "Synthetic share of the tokens of mix2: 15 %." in data
+    assert "Share of mix2 that is not from the crawl: 15 %." in data
     assert "  - min_quality: 0.3" in data
     for manifest in manifests.values():
         for stage in (manifest, *manifest.get("members", ())):

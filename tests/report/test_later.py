@@ -187,7 +187,7 @@ def test_a_mixture_shows_shares_and_tells_who_came_short_and_who_took_the_place(
     assert "mix1 100 sequences of 64 tokens Every source gave what was planned." in text
     assert "d2 came short: 40 sequences of 300 planned, 4 % of the mixture instead of 30 %;" in text
     assert "in its place came sequences of d1 (+250), d3 (+10)." in text
-    assert "d2 synthetic 3 300 40 9 1.50 2,560 30 % \N{RIGHTWARDS ARROW} 4 %" in text
+    assert "d2 not crawled 3 300 40 9 1.50 2,560 30 % \N{RIGHTWARDS ARROW} 4 %" in text
     row = section(page, "mixture").split("<td>d1 ")[2].split("</tr>")[0]
     widths = [float(width) for width in re.findall(r"width:([\d.]+)%", row)]
     assert widths == pytest.approx([100 * 0.6 / 0.85, 100.0], abs=0.01)

@@ -71,6 +71,20 @@ def test_a_run_that_stops_midway_asks_only_for_what_was_in_flight(server, tmp_pa
     assert [row["answer"] for part in answers(root, stage) for row in part] == [line.upper() for line in everything]
 
 
+def test_where_most_prompts_fail_it_stops_and_what_was_answered_before_is_kept(server, tmp_path):
+    asked, root = prompts(tmp_path / "in", 20, 20), str(tmp_path / "run")
+    server.script = lambda asked: Say(400) if asked.number >= 20 else None
+    with pytest.raises(ValueError, match=r"gave an error to 1?[0-9] of [12][0-9] prompts"):
+        run(generate(asked, endpoint=server.url, journal_rows=10, concurrency=1), root=root)
+    server.script = lambda asked: None
+    before, server.asked[:] = len(server.asked), []
+    stage = generate(asked, endpoint=server.url, journal_rows=10)
+    run(stage, root=root)
+    assert before >= 28
+    assert len(server.asked) == 20
+    assert all(row["answer"] for part in answers(root, stage) for row in part)
+
+
 def test_a_finished_part_is_not_asked_again(server, tmp_path):
     asked, root = prompts(tmp_path / "in", 5, 5), str(tmp_path / "run")
     server.script = lambda asked: Say(401) if asked.prompt.startswith("1") else None
@@ -159,11 +173,16 @@ def test_a_folder_without_a_model_says_what_it_should_hold(tmp_path):
 @pytest.mark.parametrize("gpus", [0, 4])
 def test_a_whole_prompt_always_fits_in_a_step(tmp_path, gpus):
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 50000}')
-    told = engine_arguments(Server(str(tmp_path), "m", gpus, 1))
+    told = engine_arguments(Server(str(tmp_path), "m", gpus, 1, 1))
     assert told["max_model_len"] == 50000 <= told["max_num_batched_tokens"]
 
 
 def test_the_same_model_is_the_same_server_and_a_replica_holds_something():
-    servers = [Server("/m", "m", 0, 1), Server("/m", "m", 0, 1), Server("/n", "m", 0, 1)]
+    servers = [Server("/m", "m", 0, 1, 1), Server("/m", "m", 0, 1, 1), Server("/n", "m", 0, 1, 1)]
     assert servers[0].app == servers[1].app != servers[2].app
-    assert all(sum(Server("/m", "m", gpus, cpus).bundle.values()) for gpus in (0, 1) for cpus in (0, 1))
+    assert all(sum(Server("/m", "m", gpus, 1, cpus).bundles[0].values()) for gpus in (0, 1) for cpus in (0, 1))
+
+
+def test_a_model_on_several_gpus_asks_for_one_bundle_each():
+    server = Server("/m", "m", 4, 1, 1)
+    assert server.bundles == [{"CPU": 1.0, "GPU": 1.0}, {"GPU": 1.0}, {"GPU": 1.0}, {"GPU": 1.0}]
