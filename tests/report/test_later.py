@@ -240,7 +240,7 @@ def test_scores_stand_with_errors_and_chance_and_the_best_only_where_it_is_sure(
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.3), st.floats(0, 0.3))
+@given(*[st.integers(0, 1000).map(lambda n: n / 1000)] * 2, *[st.integers(0, 300).map(lambda n: n / 1000)] * 2)
 def test_two_scores_differ_beyond_two_errors_of_their_difference(a: float, b: float, ea: float, eb: float) -> None:
     one, other = Score("a", a, ea), Score("b", b, eb)
     assert differ(one, other) == differ(other, one) == (abs(a - b) > 2 * math.sqrt(ea * ea + eb * eb)) or math.isclose(
