@@ -220,8 +220,9 @@ class Keeper:
 
     def renew(self, app: str, user: str) -> None:
         """Hold on."""
-        if app in self.leases:
-            self.leases[app][user] = time.monotonic() + HOLD_SECONDS
+        users = self.leases.get(app)  # the lock is held while a server starts, and this must not wait for that
+        if users is not None:
+            users[user] = time.monotonic() + HOLD_SECONDS
 
     def release(self, app: str, user: str, linger_seconds: float) -> None:
         """Let go; the last user's wish is how long the server lingers."""
@@ -241,7 +242,8 @@ class Keeper:
         if _get_global_client(raise_if_no_controller_running=False) is None:
             self.serve_is_ours = True
             alone = sum(node["Alive"] for node in ray.nodes()) == 1
-            host = "127.0.0.1" if alone else "0.0.0.0"
+            # Serve asks for no token: on several nodes whoever reaches this address can ask the model.
+            host = "127.0.0.1" if alone else ray.util.get_node_ip_address()
             serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": _free_port()})
         client: Any = _get_global_client()
         host, port = client.http_config.host, client.http_config.port

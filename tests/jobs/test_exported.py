@@ -3,6 +3,7 @@
 import json
 import math
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,8 @@ def test_lm_eval_gives_the_loss_of_our_decoder(folder, decoder, tokenizer, monke
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    model = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=1, max_length=64)
+    build: Any = HFLM  # its signature hides behind a decorator
+    model = build(pretrained=str(folder), device="cpu", dtype="float32", batch_size=1, max_length=64)
     asked = [Instance("loglikelihood", {}, arguments, 0) for arguments in (("", TEXT), (ASKED, " garden"))]
     (whole, _), (after, _) = model.loglikelihood(asked, disable_tqdm=True)
 
