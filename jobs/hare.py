@@ -74,8 +74,7 @@ class Scale:
     micro_batch: int
     """Sequences a worker takes through the model at a time."""
     checkpoint_steps: int
-    prompts: tuple[int, int]
-    """For D2 and for D3, at most."""
+    prompts: tuple[int, int]  # for D2 and for D3, at most
     gpus: int
     """Of one replica of a served LLM; training takes one a worker. 0: no GPUs at all."""
     writers: tuple[str, str]
