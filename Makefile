@@ -6,7 +6,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: demo smoke test test-quick bench-engine install lock clean
+.PHONY: demo smoke test test-quick install lock clean
+.PHONY: bench-engine bench-extract bench-filters bench-language bench-corpus page-model fuzz-readers fuzz-rows
 
 demo: .venv/installed
 	$(BIN)/python jobs/hare.py --scale demo --root runs/demo
@@ -42,8 +43,38 @@ install: .venv/installed
 bench-engine: .venv/installed
 	$(BIN)/python -m tests.bench.engine_overhead
 
+# These read real data in the folder HARE_DATA; what they compare with has an environment of its own in .bench.
+bench-extract: .venv/installed .bench/extract/installed
+	$(BIN)/python -m tests.bench.extract
+
+bench-filters: .venv/installed .bench/datatrove/installed
+	$(BIN)/python -m tests.bench.filters
+
+bench-language: .venv/installed
+	$(BIN)/python -m tests.bench.language
+
+bench-corpus: .venv/installed
+	$(BIN)/python -m tests.bench.corpus
+
+.bench/%/installed: tests/bench/peers/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(@D)/bin/python -m pip install --quiet -r $<
+	touch $@
+
+# The model that finds main text, taught anew from pages whose main text people have marked.
+page-model: .venv/installed
+	$(BIN)/python -m hare_ray.corpus.page_training --gold $(HARE_DATA)/web/wcxb_dev_gold.jsonl.gz $(HARE_DATA)/web/wcxb_dev_*.warc.gz
+
+# Damaged files until the time is over; what is found is printed with its seed.
+fuzz-readers: .venv/installed
+	$(BIN)/python -m tests.bench.fuzz_readers --seconds 120
+
+fuzz-rows: .venv/installed
+	$(BIN)/python -m tests.bench.fuzz_rows 60
+
 lock:
 	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/python locks/lock.py
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv .bench runs build *.egg-info

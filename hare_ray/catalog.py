@@ -96,7 +96,7 @@ class Catalog:
             return splits(*stage.resolved, stage.part_bytes)
         where = self.places[stage.fingerprint]
         base = f"{where.root.url}/{where.folder}"
-        rows = [{"file": name, "path": f"{base}/{name}", "start": 0, "end": -1} for name in where.files]
+        rows = [{"file": name, "path": f"{base}/{name}", "start": 0, "end": -1, "row": -1} for name in where.files]
         return [pa.Table.from_pylist([row], schema=SPLIT) for row in rows]
 
 

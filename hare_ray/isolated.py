@@ -104,7 +104,7 @@ def _lost(stage: PartWise, tables: Tables, reason: str) -> pa.Table:
             known |= {"id": row.column("id"), "url": row.column("url")}
         else:
             split = row.to_pylist()[0]
-            url = f"{split['file']}#{split['start']}"
+            url = f"{split['file']}#{split['start']}" + (f".{split['row']}" if split["row"] >= 0 else "")
             known |= {
                 "id": pa.array([xxhash.xxh3_128_digest(url.encode())], pa.binary(16)),
                 "url": pa.array([url]),

@@ -6,7 +6,8 @@
             last); object stores: the etag
 
 The listing is identity, the location is not: the same files elsewhere are the same Source. Parts depend on the
-listing alone: neighbouring small files share a part, and every part holds whole files.
+listing alone: neighbouring small files share a part, and a file of many records that is larger than a part is cut into
+stretches of its stored bytes, all of one size, which its reader takes for the records that begin in them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,7 +27,15 @@ from hare_ray.store import filesystem
 WHOLE_HASH_BYTES = 64 << 20
 """Files above this are identified by size and samples: hashing terabytes at each start would take hours."""
 SAMPLE_BYTES = 1 << 20
-MARKS = ("ETag", "etag", "md5Hash", "crc32c", "LastModified", "mtime", "created")
+CUTTABLE = (
+    *(kind + packed for kind in (".warc", ".wet", ".arc") for packed in ("", ".gz", ".zst", ".lz4")),
+    *(kind + packed for kind in (".jsonl", ".ndjson", ".json") for packed in ("", ".gz", ".zst", ".bz2", ".xz")),
+    ".parquet",
+    ".arrow",
+    *(".bin", ".npy", ".ds"),
+)
+"""Ends of the names of files that hold many records; other files are one document, or nobody knows how to cut them."""
+MARKS = ("ETag", "etag", "blob_id", "md5Hash", "crc32c", "LastModified", "mtime", "created")
 """What an object store may say of a file's content, the surest first."""
 
 
@@ -119,22 +129,25 @@ def difference(old: list[dict[str, Any]], new: tuple[Entry, ...]) -> str:
 
 
 def splits(folder: str, entries: tuple[Entry, ...], part_bytes: int) -> list[pa.Table]:
-    """One SPLIT table per part: neighbouring files up to `part_bytes` together, a larger file alone."""
-    groups: list[list[Entry]] = []
+    """One SPLIT table per part: neighbours up to `part_bytes` together, a larger file in stretches of even size."""
+    groups: list[list[dict[str, str | int]]] = []
     filled = 0
     for entry in entries:
-        if not groups or filled + entry.bytes > part_bytes:
-            groups.append([])
-            filled = 0
-        groups[-1].append(entry)
-        filled += entry.bytes
-    return [
-        pa.Table.from_pylist(
-            [
-                {"file": e.name, "path": f"{folder}/{e.name}" if folder else e.name, "start": 0, "end": -1}
-                for e in group
-            ],
-            schema=SPLIT,
-        )
-        for group in groups
-    ]
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        for start, end in stretches(entry, part_bytes):
+            held = entry.bytes if end < 0 else end - start
+            if not groups or filled + held > part_bytes:
+                groups.append([])
+                filled = 0
+            groups[-1].append({"file": entry.name, "path": path, "start": start, "end": end, "row": -1})
+            filled += held
+    return [pa.Table.from_pylist(group, schema=SPLIT) for group in groups]
+
+
+def stretches(entry: Entry, part_bytes: int) -> list[tuple[int, int]]:
+    """The file whole, or in the fewest stretches [start, end) of even size that hold `part_bytes` at most."""
+    pieces = -(-entry.bytes // part_bytes)
+    if pieces < 2 or not entry.name.lower().endswith(CUTTABLE):
+        return [(0, -1)]
+    bounds = [piece * entry.bytes // pieces for piece in range(pieces + 1)]
+    return list(pairwise(bounds))

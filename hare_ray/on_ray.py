@@ -10,6 +10,7 @@ it does end. An exception in a part comes back as an outcome, because in Ray Dat
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -35,6 +36,9 @@ files in them that took nine times as long as the rest of the engine."""
 SILENT_SECONDS = 24 * 3600
 """Ray Data fails a pipeline that yields nothing for 30 minutes; a part has a watchdog of its own."""
 
+LIMITS_SECONDS, LOOK_SECONDS = 0.05, 0.02
+"""How often Ray Data asks how many CPUs there are, and looks for tasks that ended; its own are 1 and 0.1 seconds."""
+
 
 def start(workers: int | None) -> None:
     """Join the cluster this process belongs to (`RAY_ADDRESS`, a submitted job), else start one on this machine.
@@ -50,6 +54,7 @@ def start(workers: int | None) -> None:
             ray.init(logging_level=QUIET)
         else:
             ray.init(address="local", num_cpus=workers, logging_level=QUIET, log_to_driver=False)
+            look_often()
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -57,6 +62,22 @@ def start(workers: int | None) -> None:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = SILENT_SECONDS
     logging.getLogger("ray.data").setLevel(QUIET)
+
+
+def look_often() -> None:
+    """Have no worker of one machine idle while Ray Data waits; 1000 workers would keep its loop busy for nothing.
+
+    Until it has asked for the CPUs a second time, it runs one task at a time; and it looks at tasks when all of them
+    have something to say or its time is over, so that of two workers the faster stood still for up to 0.1 seconds
+    after every part. There is no setting for either. Without these names, Ray's own values stay.
+    """
+    with contextlib.suppress(ImportError):
+        from ray.data._internal.execution import streaming_executor_state
+        from ray.data._internal.execution.resource_manager import ResourceManager
+
+        limits: Any = ResourceManager
+        limits.GLOBAL_LIMITS_UPDATE_INTERVAL_S = LIMITS_SECONDS
+        streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = LOOK_SECONDS
 
 
 def check_shared(root: Root) -> None:

@@ -19,9 +19,11 @@ SPLIT = pa.schema(
         pa.field("path", pa.string(), nullable=False),
         pa.field("start", pa.int64(), nullable=False),
         pa.field("end", pa.int64(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
     ]
 )
-"""`file`: name in the listing; `path`: where to open it; byte range [start, end), end -1 = to the end."""
+"""`file`: name in the listing; `path`: where to open it; [start, end): a stretch of its stored bytes, end -1 = to the
+end. The stretch holds the records that begin in it; `row` is the number of the one that is asked for, -1 = all."""
 
 ID = pa.field("id", pa.binary(16), nullable=False)
 
@@ -34,10 +36,13 @@ RECORD = pa.schema(
         pa.field("media", pa.string(), nullable=False),
         pa.field("charset", pa.string()),
         pa.field("title", pa.string()),
+        pa.field("license", pa.string()),
+        pa.field("robots", pa.string()),
         pa.field("payload", pa.large_binary()),
     ]
 )
-"""`media`: text/html or text/plain; `charset`: as declared by the server, null where it was silent."""
+"""`media`: text/html or text/plain; `charset`: as declared by the server, null where it was silent; `license`:
+a URL or name where the source states one; `robots`: directives to crawlers such as `noindex, noai`."""
 
 DOCUMENT = pa.schema(
     [

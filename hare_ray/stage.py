@@ -308,7 +308,7 @@ class Source(Barrier):
     location: str
     """A file, a folder or a glob; a local path or a URL."""
     part_bytes: int = 64 << 20
-    """Neighbouring files up to this size make one part."""
+    """Neighbouring files up to this size make one part; a larger file of many records is cut into several."""
     unidentified: ClassVar[frozenset[str]] = frozenset({"label", "location"})
 
     @cached_property

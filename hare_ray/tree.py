@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from rich.markup import escape
@@ -26,10 +27,23 @@ def numbers(stage: Stage) -> str:
 
 
 def _value(value: object) -> str:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        told = (f"{field.name}={_value(getattr(value, field.name))}" for field in dataclasses.fields(value))
+        return f"{type(value).__name__}({', '.join(told)})"
     if isinstance(value, tuple):
+        if any(_has_numbers(item) for item in value):
+            return f"({', '.join(map(_value, value))})"
         text = f"({', '.join(map(str, value))})"
         return text if len(text) <= SHORT else f"({len(value)} values)"
     return str(value) if len(str(value)) <= SHORT else f"{str(value)[: SHORT - 3]}..."
+
+
+def _has_numbers(value: object) -> bool:
+    """Whether it is a dataclass of numbers, which a plan must show; one with texts would only fill it."""
+    if not dataclasses.is_dataclass(value):
+        return False
+    values = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return any(isinstance(v, int | float) for v in values) and not any(isinstance(v, str) for v in values)
 
 
 def tree(title: str, targets: tuple[Stage, ...], states: dict[str, str]) -> Tree:

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -182,9 +183,8 @@ class PassWork:
         arrived = len(docs) if isinstance(stage.origin, Table) else 0
         if len(got) < arrived and not stage.derives:
             raise ValueError(f"{stage!r} lost {arrived - len(got)} of {arrived} rows; a dropped row needs a `reason`")
-        gone = pc.is_valid(got.column("reason"))
-        lost = got.filter(gone)
-        live = conform(got.filter(pc.invert(gone)), stage.schema(), repr(stage))
+        live, lost = parted(got)
+        live = conform(live, stage.schema(), repr(stage))
         flow.tables[stage.name] = live
         flow.dropped[stage.name] = ledger(lost, pa.repeat(pa.scalar(stage.name), len(lost)))
         came = {"read": arrived, "made": len(got)} if stage.derives else {"in": arrived, "made": len(got) - arrived}
@@ -257,6 +257,31 @@ class PassWork:
             self.root.write(f"{place}/ledger-{name}.parquet", data)
             commit["ledger_sha256"] = hashlib.sha256(data).hexdigest()
         return commit
+
+
+def parted(got: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows without a reason; and what is told of the others."""
+    lost = got.select([name for name in ("id", "url", "text", "reason", "detail") if name in got.column_names])
+    if got.column("reason").null_count == len(got):
+        return got, lost.slice(0, 0)
+    gone = pc.is_valid(got.column("reason"))
+    live = pc.invert(gone)
+    return pa.table([thinned(column, live) for column in got.columns], schema=got.schema), lost.filter(gone)
+
+
+def thinned(column: pa.ChunkedArray, live: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """`column` where `live`; the bytes stay where they are if those of the other rows are none, as of unread pages."""
+    if column.type != pa.large_binary() or column.num_chunks != 1:
+        return column.filter(live)
+    values = column.chunk(0)
+    bounds = np.frombuffer(values.buffers()[1], np.int64, len(values) + 1, values.offset * np.int64().itemsize)
+    rows = np.flatnonzero(live)
+    starts, stops = bounds[:-1][rows], bounds[1:][rows]
+    if not len(rows) or (starts[1:] != stops[:-1]).any():
+        return column.filter(live)
+    valid = pa.array(values.is_valid().filter(live.combine_chunks()).to_numpy(zero_copy_only=False)).buffers()[1]
+    offsets = pa.py_buffer(np.append(starts, stops[-1]))
+    return pa.Array.from_buffers(column.type, len(rows), [valid, offsets, values.buffers()[2]])
 
 
 def reasons(table: pa.Table) -> dict[str, int]:

@@ -68,7 +68,8 @@ DID = (
     "translations",
     "the web site",
 )
-MAIL_HOSTS = ("example.org", "example.com", "mail.example.net", "lists.example.edu")
+MAIL_HOSTS = ("mail.example", "post.example", "lists.example", "people.example")
+"""RFC 2606 reserves the name, so nobody has these addresses; those at example.org would pass for documentation."""
 
 
 class Answer(NamedTuple):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from hare_ray.corpus.demo_answers import ANSWERS, Answer, Crawl
 from hare_ray.corpus.demo_source import Article, Candidate, articles, candidates, stable_hash
@@ -99,6 +99,8 @@ class DemoCrawl(Make):
     files: int
     packages: tuple[tuple[str, str], ...]
     """Names (of a distribution or an importable package) and versions; "python" is the standard library."""
+
+    code: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Refuse a crawl without pages, files or packages."""

@@ -1,12 +1,15 @@
-"""Main text out of fetched pages: RECORD in, DOCUMENT and `reason` out. How: `extraction`.
+"""Main text out of fetched pages: RECORD in, DOCUMENT, `license`, `robots` and `reason` out. How: `extraction`.
 
 reason         meaning
 too_large      payload above `max_payload_bytes`
-too_deep       more than `max_depth` elements open at once, which makes the parser slow: see `depth`
+too_deep       more than `max_depth` elements open at once
 bad_encoding   no charset fits
-bad_html       the parser refuses the page
+bad_html       the engine refuses the page
 empty_text     nothing is left
 too_short      fewer than `min_chars` characters are left
+
+`license` and `robots` are what the record, its HTTP header or the page itself states, null where none does: a stage
+such as `hare_ray.corpus.rights.Rights` decides what follows from them.
 """
 
 from __future__ import annotations
@@ -24,21 +27,31 @@ class Extract(Map):
     """Main text and title of fetched pages."""
 
     docs: Table
+    engine: str
+    """`model`, `resiliparse` or `trafilatura`."""
     max_payload_bytes: int
     max_depth: int
     """Open elements; pages have at most about 60, and browsers stop at 512."""
     max_broken_share: float
     """Of the decoded characters."""
-    min_main_chars: int
     min_chars: int
 
+    code: ClassVar[int] = 2
     imports: ClassVar[tuple[str, ...]] = ("numba", "resiliparse")
 
-    writes: ClassVar[pa.Schema] = DOCUMENT
+    writes: ClassVar[pa.Schema] = pa.schema(
+        [*DOCUMENT, pa.field("license", pa.string()), pa.field("robots", pa.string())]
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse an engine that is not known."""
+        super().__post_init__()
+        if self.engine not in ("model", "resiliparse", "trafilatura"):
+            raise ValueError(f"given the engine {self.engine!r}, expected model, resiliparse or trafilatura")
 
     def prepare(self, files: Files) -> PartFunction:
-        """Load the parser and the scan for depth."""
+        """Load the engine."""
         del files
-        from hare_ray.corpus.extraction import extract
+        from hare_ray.corpus.extraction import Extractor, extract
 
-        return partial(extract, self)
+        return partial(extract, Extractor(self))

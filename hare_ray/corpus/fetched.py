@@ -1,15 +1,16 @@
 """One fetched record on its way into a table, and why it may not get there.
 
-    reason         meaning                                             detail
-    not_200        the server answered neither 200 nor a redirect      status
-    redirect       301, 302, 303, 307, 308                             where to
-    revisit        the crawler saw the same bytes again                -
-    not_html       neither HTML nor plain text                         declared media type
-    empty_payload  nothing, or white space only                        -
-    too_large      more bytes than allowed, as stored or decompressed  the limit, in bytes
-    bad_record     a broken record or file                             what the parser said
-    bad_row        a row without a text                                what is wrong
-    not_sampled    outside the sample                                  -
+    reason            meaning                                             detail
+    not_200           the server answered neither 200 nor a redirect      status
+    redirect          301, 302, 303, 307, 308                             where to
+    revisit           the crawler saw the same bytes again                -
+    not_html          neither HTML nor plain text                         declared media type
+    empty_payload     nothing, or white space only                        -
+    too_large         more bytes than allowed, as stored or decompressed  the limit, in bytes
+    compression_bomb  the same, and over 100 times the stored bytes       how many times, or how much
+    bad_record        a broken record or file                             what the parser said
+    bad_row           a row without a text                                what is wrong
+    not_sampled       outside the sample                                  -
 
 The id is the xxh3-128 of URL and payload, each with its length in front, so that no two pairs give the same
 bytes. The file is no part of it: the same record has one id in every file that holds it, which is how
@@ -20,9 +21,11 @@ in place of the payload (behind a length that no payload has), so that such drop
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import xxhash
 
@@ -34,12 +37,14 @@ REVISIT = "revisit"
 NOT_HTML = "not_html"
 EMPTY_PAYLOAD = "empty_payload"
 TOO_LARGE = "too_large"
+COMPRESSION_BOMB = "compression_bomb"
 BAD_RECORD = "bad_record"
 BAD_ROW = "bad_row"
 NOT_SAMPLED = "not_sampled"
 
 HTML = "text/html"
 PLAIN = "text/plain"
+PAYLOAD = "payload"
 READ = pa.schema([*RECORD, REASON, DETAIL])
 
 LENGTH_BYTES = 8
@@ -60,25 +65,24 @@ class Fetched(NamedTuple):
     title: str | None = None
     reason: str | None = None
     detail: str | None = None
+    license: str | None = None
+    robots: str | None = None
 
 
 def record_id(file: str, fetched: Fetched) -> bytes:
     """16 bytes that name the record."""
-    hasher = xxhash.xxh3_128()
-    _update(hasher, fetched.url.encode("utf-8", "surrogatepass"))
+    url = fetched.url.encode("utf-8", "surrogatepass")
     if fetched.payload is None:
-        hasher.update(NEVER_READ)
-        _update(hasher, file.encode("utf-8", "surrogatepass"))
-        hasher.update(fetched.offset.to_bytes(LENGTH_BYTES, "little", signed=True))
-    else:
-        _update(hasher, fetched.payload)
+        name = file.encode("utf-8", "surrogatepass")
+        offset = fetched.offset.to_bytes(LENGTH_BYTES, "little", signed=True)
+        return xxhash.xxh3_128_digest(b"".join((_length(url), url, NEVER_READ, _length(name), name, offset)))
+    hasher = xxhash.xxh3_128(b"".join((_length(url), url, _length(fetched.payload))))
+    hasher.update(fetched.payload)
     return hasher.digest()
 
 
-def _update(hasher: xxhash.xxh3_128, data: bytes) -> None:
-    """Hash the length of `data`, then `data`."""
-    hasher.update(len(data).to_bytes(LENGTH_BYTES, "little"))
-    hasher.update(data)
+def _length(data: bytes) -> bytes:
+    return len(data).to_bytes(LENGTH_BYTES, "little")
 
 
 def sampled(identity: bytes, share: float) -> bool:
@@ -86,21 +90,49 @@ def sampled(identity: bytes, share: float) -> bool:
     return xxhash.xxh3_64_intdigest(identity, seed=SAMPLE_SEED) < share * 2.0**64
 
 
+Item = TypeVar("Item")
+
+
+class Wanted:
+    """Which records of a stretch are asked for, by their number in it; None: all."""
+
+    def __init__(self, rows: frozenset[int] | None) -> None:
+        self.rows = rows
+
+    def of(self, found: Iterable[Item]) -> Iterator[Item]:
+        """The wanted ones; nothing behind the last of them is looked at."""
+        if self.rows is None:
+            yield from found
+            return
+        left = len(self.rows)
+        for row, item in enumerate(found if left else ()):
+            if row in self.rows:
+                yield item
+                left -= 1
+                if not left:
+                    return
+
+
 class Columns:
-    """Collects records column by column."""
+    """Collects records column by column; payloads go into one buffer that the table then stands on."""
 
     def __init__(self, sample: float) -> None:
         self.sample = sample
-        self.columns: dict[str, list[bytes | str | int | None]] = {name: [] for name in READ.names}
+        self.columns: dict[str, list[Any]] = {name: [] for name in READ.names if name != PAYLOAD}
+        self.payloads = bytearray()
+        self.ends = array("q", [0])
+        self.absent = bytearray()
 
     def extend(self, file: str, records: Iterable[Fetched]) -> None:
         """Add the records of one file, in order; broken ones are reported whatever the sample."""
+        # By position, in the order of READ: a call for every column of every record would cost as much as parsing it.
+        appends = [column.append for column in self.columns.values()]
         for fetched in records:
             identity = record_id(file, fetched)
             reason, detail = fetched.reason, fetched.detail
-            if reason not in (BAD_RECORD, BAD_ROW) and not sampled(identity, self.sample):
+            if self.sample < 1 and reason not in (BAD_RECORD, BAD_ROW) and not sampled(identity, self.sample):
                 reason, detail = NOT_SAMPLED, None
-            self._append(
+            values = (
                 identity,
                 fetched.url,
                 file,
@@ -108,18 +140,28 @@ class Columns:
                 fetched.media,
                 fetched.charset,
                 fetched.title,
-                fetched.payload if reason is None else None,
+                fetched.license,
+                fetched.robots,
                 reason,
                 detail,
             )
-
-    def _append(self, *values: bytes | str | int | None) -> None:
-        for column, value in zip(self.columns.values(), values, strict=True):
-            column.append(value)
+            for append, value in zip(appends, values, strict=True):
+                append(value)
+            kept = reason is None and fetched.payload is not None
+            if kept:
+                self.payloads += fetched.payload or b""
+            self.ends.append(len(self.payloads))
+            self.absent.append(not kept)
 
     def table(self) -> pa.Table:
         """Everything collected, under `READ`."""
-        arrays = [pa.array(self.columns[field.name], field.type) for field in READ]
+        valid = pa.array(np.frombuffer(self.absent, np.bool_) == 0).buffers()[1]
+        payloads = pa.Array.from_buffers(
+            pa.large_binary(), len(self.absent), [valid, pa.py_buffer(self.ends), pa.py_buffer(self.payloads)]
+        )
+        arrays = [
+            payloads if field.name == PAYLOAD else pa.array(self.columns[field.name], field.type) for field in READ
+        ]
         return pa.table(arrays, schema=READ)
 
 
@@ -130,6 +172,6 @@ def complete(fetched: Fetched, max_payload_bytes: int) -> Fetched:
         return fetched
     if len(payload) > max_payload_bytes:
         return fetched._replace(payload=None, reason=TOO_LARGE, detail=f"over {max_payload_bytes} bytes")
-    if not payload.strip():
+    if not payload or payload.isspace():
         return fetched._replace(reason=EMPTY_PAYLOAD)
     return fetched

@@ -1,13 +1,16 @@
 """Read: files into records, one row per fetched page or row of text, payload undecoded.
 
-    in      splits (`hare_ray.schema.SPLIT`) of WARC, WET, Parquet, JSON lines, text and HTML files
+    in      splits (`hare_ray.schema.SPLIT`) of WARC, WET, ARC, Parquet, Arrow, JSON lines, text and HTML files
     out     `hare_ray.schema.RECORD`, `reason`, `detail` (the reasons: `hare_ray.corpus.fetched`)
 
-The format is the end of the file's name. (`file`, `offset`) lead back to the record: a byte offset in WARC
-and WET, a row number in files of rows. Every record the crawl holds is a row here, kept or with the reason
-why not; only what is no page (requests, crawl information, metadata) is passed over. The payload is as the
-server meant it, with compression and chunking undone; what bytes mean as characters is decided by
-extraction, which has seen the page.
+The format is the end of the file's name. A split is a stretch of stored bytes and holds the records that begin in
+it, whatever the format, so that any cut of a file holds each of its records once. (`file`, `offset`) lead back to
+the record. Every record the crawl holds is a row here, kept or with the reason why not; only what is no page
+(requests, crawl information, metadata) is passed over. The payload is as the server meant it, with compression and
+chunking undone; what bytes mean as characters is decided by extraction, which has seen the page.
+
+Payloads are written one behind another into the buffer that the column stands on: a part costs about the bytes of
+its payloads, once.
 
 The id names URL and payload, not the file: a record that lies in two files has one id.
 
@@ -19,20 +22,30 @@ other reasons in it are those of the whole.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
-from pathlib import Path
+from itertools import groupby
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar, cast
 
 import pyarrow as pa
 
-from hare_ray.corpus.fetched import HTML, PLAIN, Columns, Fetched, complete
+from hare_ray.corpus.fetched import HTML, PLAIN, Columns, Fetched, Wanted, complete
 from hare_ray.schema import RECORD, SPLIT
 from hare_ray.stage import Files, Map, PartFunction, Stage
+from hare_ray.store import filesystem
 
-PACKED = ("", ".gz", ".zst")
+REMOTE_BLOCK_BYTES = 1 << 18
+"""Read ahead of what was asked for."""
+STRETCH = ("file", "path", "start", "end")
+ARCHIVED = ("", ".gz", ".zst", ".lz4")
+PACKED = ("", ".gz", ".zst", ".bz2", ".xz")
+BESIDE = ("state.json", "dataset_info.json", "dataset_dict.json")
+"""What Hugging Face's `save_to_disk` writes beside the rows; no rows."""
+NO_ROWS = "beside"
 ENDINGS: dict[str, tuple[str, ...]] = {
-    "warc": tuple(kind + packed for kind in (".warc", ".wet") for packed in (*PACKED, ".lz4")),
+    "warc": tuple(kind + packed for kind in (".warc", ".wet") for packed in ARCHIVED),
+    "arc": tuple(".arc" + packed for packed in ARCHIVED),
     "parquet": (".parquet",),
+    "arrow": (".arrow",),
     "json": tuple(kind + packed for kind in (".jsonl", ".ndjson", ".json") for packed in PACKED),
     "text": tuple(".txt" + packed for packed in PACKED),
     "html": tuple(kind + packed for kind in (".html", ".htm") for packed in PACKED),
@@ -40,14 +53,16 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 
 
 def format_of(file: str) -> str:
-    """One of the keys of `ENDINGS`, by the end of the name."""
+    """One of the keys of `ENDINGS`, by the end of the name; NO_ROWS where it holds none."""
+    if PurePosixPath(file).name in BESIDE:
+        return NO_ROWS
     for kind, endings in ENDINGS.items():
         if file.lower().endswith(endings):
             return kind
     known = "; ".join(f"{kind}: {' '.join(endings)}" for kind, endings in ENDINGS.items())
     raise ValueError(
         f"{file} is of no format that can be read; known by the end of the name are {known}. Rename or "
-        "convert it (ARC to WARC), or give the source a glob that leaves it out (WAT files hold no pages)"
+        "convert it, or give the source a glob that leaves it out (WAT files hold no pages)"
     )
 
 
@@ -56,9 +71,9 @@ def opened(file: str, path: str) -> BinaryIO:
     try:
         if "://" not in path:
             return Path(path).open("rb")
-        import fsspec
-
-        return cast(BinaryIO, cast(Any, fsspec.open(path, "rb", compression=None)).open())
+        fs, inside = filesystem(path)
+        # A driver's own idea of what to read ahead is up to 50 MiB; readers here ask for blocks that are worth it.
+        return cast(BinaryIO, fs.open(inside, "rb", cache_type="readahead", block_size=REMOTE_BLOCK_BYTES))
     except FileNotFoundError as missing:
         raise ValueError(
             f"{file} is not at {path}, where its listing had it; put it back, or point the source at where it is now"
@@ -68,7 +83,8 @@ def opened(file: str, path: str) -> BinaryIO:
 class Read(Map):
     """Splits of files into records."""
 
-    imports: ClassVar[tuple[str, ...]] = ("fastwarc",)
+    code: ClassVar[int] = 2
+    imports: ClassVar[tuple[str, ...]] = ("fastwarc", "isal", "msgspec", "zstandard")
 
     writes: ClassVar[pa.Schema] = RECORD
 
@@ -90,48 +106,50 @@ class Read(Map):
 
     def _read(self, splits: pa.Table) -> pa.Table:
         columns = Columns(self.sample)
-        for split in splits.to_pylist():
-            with opened(split["file"], split["path"]) as file:
-                columns.extend(split["file"], self._records(file, split["file"], split["start"], split["end"]))
+        stretches = groupby(splits.to_pylist(), lambda split: tuple(split[name] for name in STRETCH))
+        for (name, path, start, end), group in stretches:
+            rows = [split["row"] for split in group]
+            # Isolation asks for single records; a stretch is opened once for all of its neighbours.
+            for wanted in [None] * rows.count(-1) or [frozenset(rows)]:
+                with opened(name, path) as file:
+                    columns.extend(name, self._records(file, (name, start, end), Wanted(wanted)))
         return columns.table()
 
-    def _records(self, file: BinaryIO, name: str, start: int, end: int) -> Iterator[Fetched]:
+    def _records(self, file: BinaryIO, stretch: tuple[str, int, int], wanted: Wanted) -> Iterator[Fetched]:
+        name, start, end = stretch
         kind, most = format_of(name), self.max_payload_bytes
-        if kind == "warc":
+        if kind == NO_ROWS:
+            return iter(())
+        if kind in ("warc", "arc"):
             from hare_ray.corpus.read_warc import pages
 
-            return pages(file, name, start, end, most)
+            return pages(file, stretch, most, wanted)
         from hare_ray.corpus import read_rows as rows
 
-        if kind == "parquet":
-            return (complete(row, most) for row in rows.parquet_rows(file, name, start, end))
         if kind == "json":
-            return (complete(row, most) for row in rows.json_rows(file, name, start, end))
-        return rows.document(file, name, HTML if kind == "html" else PLAIN, most)
+            found = rows.json_rows(file, name, start, end, most)
+        elif kind in ("parquet", "arrow"):
+            reader = rows.parquet_rows if kind == "parquet" else rows.arrow_rows
+            found = reader(file, name, start, end, most)
+        else:
+            found = rows.document(file, name, HTML if kind == "html" else PLAIN, most)
+        return (complete(row, most) for row in wanted.of(found))
 
     def explode(self, rows: pa.Table, files: Files) -> pa.Table:
-        """One split per record; a file that is one document, or cannot be split, stays whole."""
-        finer: list[dict[str, str | int]] = []
-        for split in rows.to_pylist():
-            with opened(split["file"], split["path"]) as file:
-                starts = _starts(file, split["file"], split["start"], split["end"])
-            ends = [*starts[1:], split["end"]]
-            finer.extend({**split, "start": start, "end": end} for start, end in zip(starts, ends, strict=True))
+        """One split per record; where there are no two, the same splits."""
+        finer = [split for split in rows.to_pylist() for split in self._apart(split)]
         return pa.Table.from_pylist(finer, schema=SPLIT)
 
+    def _apart(self, split: dict[str, Any]) -> list[dict[str, Any]]:
+        """`split`, or one split for each of its records."""
+        stretch = (split["file"], split["start"], split["end"])
+        if split["row"] >= 0 or format_of(split["file"]) in ("text", "html"):
+            return [split]
+        with opened(split["file"], split["path"]) as file:
+            if format_of(split["file"]) in ("warc", "arc"):
+                from hare_ray.corpus.read_warc import count
 
-def _starts(file: BinaryIO, name: str, start: int, end: int) -> list[int]:
-    """Where the finer splits of [start, end) begin; the first at `start` itself."""
-    kind = format_of(name)
-    if kind == "warc":
-        from hare_ray.corpus.read_warc import offsets
-
-        found = offsets(file, start, end)
-        apart = all(left < right for left, right in pairwise(found))
-        return [start, *found[1:]] if apart else [start]
-    if kind in ("parquet", "json"):
-        from hare_ray.corpus import read_rows
-
-        most = read_rows.parquet_count(file) if kind == "parquet" else read_rows.json_count(file, name)
-        return list(range(start, most if end < 0 else min(end, most))) or [start]
-    return [start]
+                found = count(file, stretch, self.max_payload_bytes)
+            else:
+                found = sum(1 for _ in self._records(file, stretch, Wanted(None)))
+        return [{**split, "row": row} for row in range(found)] if found > 1 else [split]

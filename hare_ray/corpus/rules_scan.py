@@ -1,101 +1,109 @@
 """One line of text, scanned once: its tokens, symbols and links counted, and how it begins and ends.
 
-A token is a run of anything but white space, a link a token with "://" in it or "www." before it, a
-symbol a number sign or an ellipsis (one character or three full stops). A line ends a sentence if
-terminal punctuation of any common script is the last character of a token, closing quotes and brackets
-apart.
+A token is a run of anything but white space, a link a token with "://" in it or "www." before it. A line ends a
+sentence if a Sentence_Terminal or an ellipsis is the last character of a token, closing quotes and brackets apart.
+Lines end where str.splitlines ends them.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hare_ray.text.fold import CLASS_SHIFT, LENGTH_MASK, LIMIT, SINGLE, VALUE_BITS, WORD, folds
+from hare_ray.corpus.rules_chars import (
+    BEYOND,
+    CLOSER,
+    COLON,
+    LETTER,
+    LIMIT,
+    LOWER,
+    PUNCT,
+    SIGN,
+    SPACE,
+    STOP,
+)
+from hare_ray.corpus.rules_counts import ELLIPSES, LINK_CHARS, NUMBER_SIGNS
 from hare_ray.text.words import Int, decode
 
-COUNTS = (
-    "chars",  # white space apart
-    "words",
-    "word_chars",
-    "stop_words",  # different ones
-    "lorem_ipsums",
-    "tokens",  # runs of anything but white space
-    "letter_tokens",
-    "link_chars",
-    "symbols",  # number signs and ellipses
-    "lines",
-    "bullet_lines",
-    "ellipsis_lines",
-    "javascript_lines",
-    "duplicate_lines",
-    "complete_chars",
-    "duplicate_paragraph_chars",
-    "top_2gram_chars",
-    "duplicate_5gram_chars",
-)
-(
-    CHARS,
-    WORDS,
-    WORD_CHARS,
-    STOP_WORDS,
-    LOREM_IPSUMS,
-    TOKENS,
-    LETTER_TOKENS,
-    LINK_CHARS,
-    SYMBOLS,
-    LINES,
-    BULLET_LINES,
-    ELLIPSIS_LINES,
-    JAVASCRIPT_LINES,
-    DUPLICATE_LINES,
-    COMPLETE_CHARS,
-    DUPLICATE_PARAGRAPH_CHARS,
-    TOP_2GRAM_CHARS,
-    DUPLICATE_5GRAM_CHARS,
-) = range(len(COUNTS))
+LINE_LOWER, LINE_BULLET, LINE_TRAILS = (1 << bit for bit in range(3))
+"""A line begins in lower case; begins with - or a bullet; ends in an ellipsis."""
 
-SPACE, LETTER, LOWER, TERMINAL, CLOSER, BULLET, COLON = (1 << bit for bit in range(7))
-
-TERMINALS = ".!?\u2026\u3002\uff01\uff1f\uff0e\u061f\u06d4\u0964\u0965\u1362\u203c\u203d\u2047\u2048\u2049"
-CLOSERS = "\"')]}*_\u2019\u201d\u00bb\u203a\u300d\u300f\uff09\u3011\u300b"
-BULLETS = "-*+\u2013\u2014\u2022\u2023\u25aa\u25ab\u25cf\u25cb\u25e6\u2219\u00b7\u25a0\u25a1\u25b6\u27a4\u2713\u2714"
-SPACES = (
-    *range(9, 14),
-    32,
-    0x85,
-    0xA0,
-    0x1680,
-    *range(0x2000, 0x200B),
-    *(0x2028, 0x2029, 0x202F, 0x205F, 0x3000),
-)
-
-LINE_LOWER, LINE_BULLET, LINE_ENDS, LINE_TRAILS = (1 << bit for bit in range(4))
-"""A line begins in lower case; begins with a bullet; ends a sentence; ends in an ellipsis."""
-
-_HASH, _DOT, _COLON, _SLASH, _W = (ord(char) for char in "#.:/w")
-_ELLIPSIS = 0x2026
+_HASH, _DOT, _COLON, _SLASH, _W, _HYPHEN, _FEED, _RETURN = (ord(char) for char in "#.:/w-\n\r")
+_ELLIPSIS, _BULLET = 0x2026, 0x2022
 _DOTS = 3
+_LAST_CONTROL, _ESCAPE = 0x1E, 0x1B
+_HIGH = 0xC2
+_EDIT, _NEEDED = (np.frombuffer(words, np.uint8) for words in (b"edit]", b"citation needed]"))
+_ELLIPSIS_BYTES = np.frombuffer(chr(_ELLIPSIS).encode(), np.uint8)
 
 
-@cache
-def flag_table() -> NDArray[np.uint8]:
-    """The flags of every code point of the table of folds."""
-    table = folds().table
-    kind = table >> CLASS_SHIFT
-    code = np.arange(LIMIT)
-    value = table & ((1 << VALUE_BITS) - 1)
-    plain = (table >> VALUE_BITS) & LENGTH_MASK == 0
-    digit = (value >= ord("0")) & (value <= ord("9")) & plain
-    letter = ((kind == WORD) | (kind == SINGLE)) & ~digit
-    flags = np.where(letter, LETTER, 0) | np.where(letter & plain & (value == code), LOWER, 0)
-    for bit, chars in ((TERMINAL, TERMINALS), (CLOSER, CLOSERS), (BULLET, BULLETS), (COLON, ":")):
-        flags[[ord(char) for char in chars]] |= bit
-    flags[list(SPACES)] |= SPACE
-    return flags.astype(np.uint8)
+class Scan(NamedTuple):
+    """What `scan_line` found."""
+
+    first: Int
+    """Byte where the line begins without white space before it."""
+    last: Int
+    """Byte where it ends without white space after it."""
+    tokens: Int
+    longest: Int
+    """Characters of the longest token."""
+    chars: Int
+    """But white space."""
+    ended: Int
+    """Of these up to the last end of a sentence."""
+    ends: Int
+    """Tokens that end a sentence."""
+    seen: Int
+    """Flags of any of its characters."""
+    found: Int
+    """LINE_ bits."""
+
+
+@njit(cache=True, nogil=True)
+def _break_bytes(text: NDArray[np.uint8], at: Int) -> Int:
+    """Bytes of the line boundary at `at`, 0 where there is none."""
+    byte = text[at]
+    if byte == _RETURN:
+        return 2 if at + 1 < len(text) and text[at + 1] == _FEED else 1
+    if byte <= _LAST_CONTROL:
+        return 1 if _FEED <= byte < _RETURN or byte > _ESCAPE else 0
+    if byte == _HIGH and at + 1 < len(text) and text[at + 1] == 0x85:
+        return 2
+    if byte == 0xE2 and at + 2 < len(text) and text[at + 1] == 0x80 and text[at + 2] | 1 == 0xA9:
+        return 3
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def line_break(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[Int, Int]:
+    """Where the line that holds `at` ends, and where the next begins."""
+    text = data[at:stop]
+    for place in range(len(text)):
+        if _LAST_CONTROL < text[place] < _HIGH:
+            continue
+        width = _break_bytes(text, place)
+        if width:
+            return at + place, at + place + width
+    return stop, stop
+
+
+@njit(cache=True, nogil=True)
+def flags_at(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np.uint16]) -> tuple[Int, Int, Int]:
+    """Code point at `at`, its flags, and the byte after it."""
+    code, after = decode(data, at, stop)
+    return code, (np.int64(flags[code]) if code < LIMIT else np.int64(BEYOND)), after
+
+
+@njit(cache=True, nogil=True)
+def chars_of(data: NDArray[np.uint8], begin: Int, stop: Int) -> Int:
+    """Code points of the bytes [begin, stop)."""
+    chars = np.int64(0)
+    for byte in data[begin:stop]:
+        chars += byte & 0xC0 != 0x80
+    return chars
 
 
 @njit(cache=True, nogil=True)
@@ -105,29 +113,13 @@ def _is_link(data: NDArray[np.uint8], start: Int, stop: Int, seen: Int) -> bool 
         for at in range(start + 1, stop - 2):
             if data[at] == _COLON and data[at + 1] == _SLASH and data[at + 2] == _SLASH:
                 return True
-    if stop - start < len("www.x") or data[start + 3] != _DOT:
+    if data[start] | 32 != _W or stop - start < len("www.x"):
         return False
-    return data[start] | 32 == _W and data[start + 1] | 32 == _W and data[start + 2] | 32 == _W
+    return data[start + 1] | 32 == _W and data[start + 2] | 32 == _W and data[start + 3] == _DOT
 
 
 @njit(cache=True, nogil=True)
-def _token(data: NDArray[np.uint8], start: Int, stop: Int, chars: Int, seen: Int, row: NDArray[np.int64]) -> None:
-    """Count the token [start, stop) of `chars` characters, which have the flags `seen`."""
-    row[TOKENS] += 1
-    row[CHARS] += chars
-    row[LETTER_TOKENS] += seen & LETTER != 0
-    if _is_link(data, start, stop, seen):
-        row[LINK_CHARS] += chars
-
-
-@njit(cache=True, nogil=True)
-def _is_bullet(data: NDArray[np.uint8], at: Int, stop: Int, code: Int) -> bool | np.bool_:
-    """Whether the bullet character before `at` is one: ASCII bullets need a space after them."""
-    return code > 0x7F or (at < stop and data[at] == ord(" "))
-
-
-@njit(cache=True, nogil=True)
-def _past_letters(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np.uint8]) -> Int:
+def _past_letters(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np.uint16]) -> Int:
     """Where the run of ASCII letters ends: four in five bytes need no closer look."""
     while at < stop and data[at] < 0x80 and flags[data[at]] & LETTER:
         at += 1
@@ -135,45 +127,136 @@ def _past_letters(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np
 
 
 @njit(cache=True, nogil=True)
-def scan_line(
-    data: NDArray[np.uint8], begin: Int, stop: Int, flags: NDArray[np.uint8], row: NDArray[np.int64]
-) -> tuple[Int, Int, Int]:
-    """Count what lies in one line.
+def _sign(data: NDArray[np.uint8], at: Int, code: Int, dots: Int, row: NDArray[np.int64]) -> Int:
+    """Count number signs and ellipses; full stops of an unfinished ellipsis, the character before `at` included."""
+    row[NUMBER_SIGNS] += code == _HASH
+    row[ELLIPSES] += code == _ELLIPSIS
+    if code != _DOT:
+        return np.int64(0)
+    dots += 1
+    if dots == _DOTS:
+        row[ELLIPSES] += 1
+        return np.int64(0)
+    return dots if data[at] == _DOT else np.int64(0)
 
-    Returns its characters, those up to the last end of a sentence, and the LINE_ bits that hold of it.
-    """
-    chars = ended = token_chars = dots = np.int64(0)
-    token = begin
-    seen = found = np.int64(0)
-    at = begin
-    while at < stop:
+
+@njit(cache=True, nogil=True)
+def _end_of(words: NDArray[np.uint8], data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
+    """Where `words` end that stand at `at`; 0 where they do not."""
+    if at + len(words) > stop:
+        return np.int64(0)
+    for place in range(len(words)):
+        if data[at + place] != words[place]:
+            return np.int64(0)
+    return at + len(words)
+
+
+@njit(cache=True, nogil=True)
+def _trails(data: NDArray[np.uint8], first: Int, last: Int) -> bool | np.bool_:
+    """Whether the bytes [first, last) end in an ellipsis."""
+    if last - first < len(_ELLIPSIS_BYTES):
+        return False
+    if data[last - 1] == _DOT:
+        return data[last - 2] == _DOT and data[last - 3] == _DOT
+    return _end_of(_ELLIPSIS_BYTES, data, last - len(_ELLIPSIS_BYTES), last) == last
+
+
+@njit(cache=True, nogil=True)
+def _next(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np.uint16]) -> tuple[Int, Int, Int]:
+    """As `flags_at`; white space at the end of the line."""
+    return flags_at(data, at, stop, flags) if at < stop else (np.int64(0), np.int64(SPACE), at + 1)
+
+
+@njit(cache=True, nogil=True)
+def _begins(code: Int, flag: Int) -> Int:
+    """LINE_ bits of a line by its first character."""
+    return LINE_LOWER * (flag & LOWER != 0) | LINE_BULLET * (code in (_HYPHEN, _BULLET))
+
+
+@njit(cache=True, nogil=True)
+def scan_line(
+    data: NDArray[np.uint8], begin: Int, stop: Int, flags: NDArray[np.uint16], row: NDArray[np.int64]
+) -> Scan:
+    """Count number signs, ellipses and characters of links in the line [begin, stop), and describe it."""
+    chars = ended = ends = tokens = longest = before = dots = np.int64(0)
+    first = last = token = np.int64(begin)
+    all_seen = seen = found = np.int64(0)
+    closed = False
+    at = np.int64(begin)
+    while at <= stop:
         here = at
-        code, at = decode(data, at, stop)
-        flag = np.int64(flags[code]) if code < LIMIT else LETTER
-        count = np.int64(1)
-        if code < 0x80 and flag & LETTER:
-            at = _past_letters(data, at, stop, flags)
-            count = at - here
-        dots = dots + 1 if code == _DOT else 0
-        row[SYMBOLS] += code in (_HASH, _ELLIPSIS) or dots == _DOTS
+        code, flag, at = _next(data, at, stop, flags)
         if flag & SPACE:
-            if token_chars:
-                _token(data, token, here, token_chars, seen, row)
-                ended = chars if found & LINE_ENDS else ended
-            token_chars = seen = np.int64(0)
+            if chars > before:
+                tokens += 1
+                longest = max(longest, chars - before)
+                if _is_link(data, token, here, seen):
+                    row[LINK_CHARS] += chars - before
+                if closed:
+                    ends, ended = ends + 1, chars
+                all_seen |= seen
+                last, before = here, chars
+            seen = np.int64(0)
             continue
-        if not token_chars:
+        if chars == before:
             token = here
-        if not chars:
-            found |= LINE_LOWER * (flag & LOWER != 0)
-            found |= LINE_BULLET * (flag & BULLET != 0 and _is_bullet(data, at, stop, code))
-        token_chars += count
-        chars += count
+            if not chars:
+                first = here
+                found = _begins(code, flag)
         seen |= flag
-        ends = flag & TERMINAL != 0 or (found & LINE_ENDS != 0 and flag & CLOSER != 0)
-        found = found & ~(LINE_ENDS | LINE_TRAILS) | LINE_ENDS * ends
-        found |= LINE_TRAILS * (code == _ELLIPSIS or dots >= _DOTS)
-    if token_chars:
-        _token(data, token, stop, token_chars, seen, row)
-        ended = chars if found & LINE_ENDS else ended
-    return chars, ended, found
+        chars += 1
+        if flag & LETTER:
+            letters = at
+            at = _past_letters(data, at, stop, flags)
+            chars += at - letters
+            closed = False
+            continue
+        if flag & SIGN:
+            dots = _sign(data, min(at, stop - 1), code, dots, row)
+        closed = flag & STOP != 0 or code == _ELLIPSIS or (closed and flag & CLOSER != 0)
+    found |= LINE_TRAILS * _trails(data, token, last)
+    return Scan(first, last, tokens, longest, chars, ended, ends, all_seen, found)
+
+
+@njit(cache=True, nogil=True)
+def citation_end(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
+    """Where a citation that begins at `at` ends: [12], [], [edit], [citation needed]; `at` where none begins."""
+    if data[at] != ord("["):
+        return at
+    place = at + 1
+    while place < stop and ord("0") <= data[place] <= ord("9"):
+        place += 1
+    if place < stop and data[place] == ord("]"):
+        return place + 1
+    edit = _end_of(_EDIT, data, at + 1, stop)
+    needed = edit if edit else _end_of(_NEEDED, data, at + 1, stop)
+    return needed if needed else at
+
+
+@njit(cache=True, nogil=True)
+def last_bytes(data: NDArray[np.uint8], first: Int, last: Int, cited: bool | np.bool_) -> tuple[Int, Int]:
+    """The last three bytes of a line as one number, citations apart if `cited`, and the byte after them."""
+    code = np.int64(0)
+    end = at = first if cited else max(first, last - _DOTS)
+    while at < last:
+        after = citation_end(data, at, last)
+        if after == at:
+            code = (code << 8 | np.int64(data[at])) & 0xFFFFFF
+            at += 1
+            end = at
+        else:
+            at = after
+    return code, end
+
+
+@njit(cache=True, nogil=True)
+def is_mark(data: NDArray[np.uint8], start: Int, stop: Int, flags: NDArray[np.uint16]) -> tuple[bool, bool]:
+    """Whether a word is one character that ends a sentence, and whether it is punctuation alone."""
+    _, flag, at = flags_at(data, start, stop, flags)
+    if at == stop and flag & STOP:
+        return True, True
+    punct = flag & PUNCT
+    while at < stop and punct:
+        _, flag, at = flags_at(data, at, stop, flags)
+        punct &= flag
+    return False, punct != 0

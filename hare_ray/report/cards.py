@@ -31,6 +31,8 @@ FILES_LISTED = 50
 ENTRIES_SHOWN = 12
 """Longest list of a recipe that is written out."""
 
+REDACTED = "redacted_"
+"""Beginning of the names of the counts of placeholders, in books."""
 VALUE_CHARS = 160
 """Longest text of a recipe that is written out; examples and prompts are longer."""
 
@@ -94,6 +96,8 @@ def value(item: Any) -> str:
     if isinstance(item, dict):
         return "; ".join(f"{md(key)} {value(inner)}" for key, inner in item.items()) or "none"
     if isinstance(item, list):
+        if item and all(_of_numbers(inner) for inner in item):
+            return " / ".join(map(value, item))
         if len(item) > ENTRIES_SHOWN or sum(len(str(inner)) for inner in item) > VALUE_CHARS:
             return f"{len(item):,} entries"
         return ", ".join(value(inner) for inner in item) or "none"
@@ -104,6 +108,21 @@ def value(item: Any) -> str:
     return md(item) if isinstance(item, str) else str(item)
 
 
+def _of_numbers(item: Any) -> bool:
+    """Whether it is a dataclass with numbers and no texts: the limits of a family of rules."""
+    if not isinstance(item, dict):
+        return False
+    values = [inner for key, inner in item.items() if key != "class"]
+    return any(isinstance(v, int | float) for v in values) and not any(isinstance(v, str) for v in values)
+
+
+def _redacted(run: Run, known: Known) -> list[str]:
+    """Placeholders that took the place of personal information on the way to D1, by kind."""
+    books = [run.books(step.name) for step in known.funnel.steps]
+    counts = [(key.removeprefix(REDACTED), n) for book in books for key, n in book.items() if key.startswith(REDACTED)]
+    return [f"{kind} {count:,}" for kind, count in counts]
+
+
 def _context(run: Run, known: Known) -> dict[str, Any]:
     entries = recipe(run)
     return {
@@ -112,6 +131,7 @@ def _context(run: Run, known: Known) -> dict[str, Any]:
         "documents": run.rows(FINAL),
         "characters": run.books(FINAL).get("characters"),
         "languages": _languages(entries),
+        "redacted": _redacted(run, known),
         "size": _size(run, known),
         "sources": list(_sources(run, known)),
         "recipe": entries,

@@ -116,18 +116,22 @@ class Instructions(Map):
         """One split per line."""
         del files
         finer = [
-            {**split, "start": line.number, "end": line.number + 1}
-            for split in rows.to_pylist()
-            for line in lines(split, self.max_record_bytes)
+            {**split, "row": line.number} for split in rows.to_pylist() for line in lines(split, self.max_record_bytes)
         ]
         return pa.Table.from_pylist(finer, schema=SPLIT) if finer else rows
 
 
 def lines(split: dict[str, Any], max_bytes: int) -> Iterator[Line]:
-    """The lines of a split, which is a range of line numbers; damage ends the file, and is the last."""
-    number, end = 0, split["end"]
+    """The lines of a split; damage ends the file, and is the last.
+
+    A file that is cut goes by its first stretch alone: line numbers are known from the beginning of the file only, and
+    instruction data are small. `row` is the number of the one line that is asked for, -1 for all.
+    """
+    if split["start"] > 0:
+        return
+    number, only = 0, split["row"]
     with contextlib.closing(opened(split["file"], split["path"])) as stream:
-        while end < 0 or number < end:
+        while only < 0 or number <= only:
             try:
                 line = _line(stream, number, max_bytes)
             except OSError as failed:
@@ -135,7 +139,7 @@ def lines(split: dict[str, Any], max_bytes: int) -> Iterator[Line]:
                 return
             if line is None:
                 return
-            if number >= split["start"] and (line.reason or line.data.strip()):
+            if number >= only and (line.reason or line.data.strip()):
                 yield line
             number += 1
 

@@ -33,7 +33,7 @@ def answer(body, headers="Content-Type: text/html", status="200 OK", **warc):
 
 
 def split_of(path, start=0, end=-1):
-    row = {"file": path.name, "path": str(path), "start": start, "end": end}
+    row = {"file": path.name, "path": str(path), "start": start, "end": end, "row": -1}
     return pa.Table.from_pylist([row], schema=SPLIT)
 
 

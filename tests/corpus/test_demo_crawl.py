@@ -52,7 +52,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(made):
     reader = Read(files=crawl(), sample=1.0, max_payload_bytes=1 << 22)
-    splits = [{"file": p.name, "path": str(p), "start": 0, "end": -1} for p in sorted(made[0].iterdir())]
+    splits = [{"file": p.name, "path": str(p), "start": 0, "end": -1, "row": -1} for p in sorted(made[0].iterdir())]
     return reader.prepare(lambda _: made[0])(pa.Table.from_pylist(splits, schema=SPLIT)).to_pylist()
 
 
@@ -138,7 +138,7 @@ def test_authors_pages_hold_addresses_that_belong_to_nobody(pages):
     for html in lists:
         addresses = re.findall(r"[\w.]+@([\w.]+)", html)
         assert len(addresses) >= 30
-        assert all(re.search(r"example\.(org|com|net|edu)$", host) for host in addresses)
+        assert all(host.endswith(".example") for host in addresses)
 
 
 def test_index_pages_are_mostly_links(pages):

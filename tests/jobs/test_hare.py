@@ -34,6 +34,7 @@ def test_the_demo_is_planned_without_ray_torch_or_any_extra():
     told = plan("--scale", "demo")
     assert "demo_crawl make  pages=3000" in told
     assert "bands=14  rows=8" in told
+    assert "Gopher(min_words=50, max_words=100000" in " ".join(told.replace("│", " ").split())
     assert "stage_2 make" in told
 
 

@@ -175,7 +175,8 @@ MEMBERS = {
 
 def build(crawl: Path, names: list[str], cap: int, min_quality: float) -> dict[str, Stage]:
     """The recipe, by name of stage."""
-    source = Source(label="crawl", location=str(crawl), part_bytes=1)
+    a_file_each = max(path.stat().st_size for path in crawl.iterdir())
+    source = Source(label="crawl", location=str(crawl), part_bytes=a_file_each)
     read = Read(files=source)
     language = Says(label="language", docs=read, phrases={"lingua": "other_language"}, with_detail=True)
     rules = Says(label="rules", docs=read, phrases={"click here": "boilerplate", "lorem": "filler"})

@@ -34,8 +34,8 @@ def stage(path, **changes):
     return Instructions(**{**fields, **changes})
 
 
-def read(path, start=0, end=-1, **changes):
-    split = {"file": path.name, "path": str(path), "start": start, "end": end}
+def read(path, row=-1, start=0, **changes):
+    split = {"file": path.name, "path": str(path), "start": start, "end": -1, "row": row}
     return stage(path, **changes).prepare(None)(pa.Table.from_pylist([split], SPLIT)).to_pylist()
 
 
@@ -110,10 +110,11 @@ def test_lines_keep_their_numbers_over_blank_and_long_ones(tmp_path, name):
     with pa.output_stream(str(path), compression="detect") as stream:
         stream.write(data)
     assert [(row["offset"], row["reason"]) for row in read(path)] == [(0, None), (2, TOO_LARGE), (3, None), (4, None)]
-    assert [row["offset"] for row in read(path, 1, 4)] == [2, 3]
-    whole = pa.Table.from_pylist([{"file": name, "path": str(path), "start": 0, "end": -1}], SPLIT)
+    assert [row["offset"] for row in read(path, 3)] == [3]
+    assert read(path, start=5) == []
+    whole = pa.Table.from_pylist([{"file": name, "path": str(path), "start": 0, "end": -1, "row": -1}], SPLIT)
     finer = stage(path).explode(whole, None)
-    assert [(split["start"], split["end"]) for split in finer.to_pylist()] == [(0, 1), (2, 3), (3, 4), (4, 5)]
+    assert [split["row"] for split in finer.to_pylist()] == [0, 2, 3, 4]
     assert stage(path).prepare(None)(finer).to_pylist() == read(path)
 
 
