@@ -1,12 +1,13 @@
 """Main text out of fetched pages: RECORD in, DOCUMENT, `license`, `robots` and `reason` out. How: `extraction`.
 
-reason         meaning
-too_large      payload above `max_payload_bytes`
-too_deep       more than `max_depth` elements open at once
-bad_encoding   no charset fits
-bad_html       the engine refuses the page
-empty_text     nothing is left
-too_short      fewer than `min_chars` characters are left
+reason            meaning
+too_large         payload above `max_payload_bytes`
+too_deep          more than `max_depth` elements open at once
+too_many_blocks   more than 100,000 pieces of text on a page
+bad_encoding      no charset fits
+bad_html          the engine refuses the page
+empty_text        nothing is left
+too_short         fewer than `min_chars` characters are left
 
 `license` and `robots` are what the record, its HTTP header or the page itself states, null where none does: a stage
 such as `hare_ray.corpus.rights.Rights` decides what follows from them.

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 
 from hare_ray.corpus.charset import utf8
-from hare_ray.corpus.pages import Pages
+from hare_ray.corpus.page_scan import TOO_DEEP as DEEP
+from hare_ray.corpus.pages import PageError, Pages
 from hare_ray.schema import REASON
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 TOO_LARGE = "too_large"
 TOO_DEEP = "too_deep"
+TOO_MANY_BLOCKS = "too_many_blocks"
 BAD_ENCODING = "bad_encoding"
 BAD_HTML = "bad_html"
 EMPTY_TEXT = "empty_text"
@@ -139,9 +141,10 @@ class Extractor:
 
     def _page(self, html: bytes, record: Record) -> Extracted:
         dropped = Extracted(None, *record[2:])
-        page = self.pages.read(html, judge=self.engine is None)
-        if page is None:
-            return dropped._replace(reason=TOO_DEEP)
+        try:
+            page = self.pages.read(html, judge=self.engine is None)
+        except PageError as given_up:
+            return dropped._replace(reason=TOO_DEEP if given_up.status == DEEP else TOO_MANY_BLOCKS)
         robots = ", ".join(filter(None, (record.robots, page.robots))) or None
         known = Extracted(None, record.title or page.title, record.license or page.license, robots)
         try:

@@ -1,6 +1,6 @@
 """One pass over the bytes of an HTML page: its text, cut into blocks, and the elements around each.
 
-    scan(html, room) -> FINE or TOO_DEEP      html: UTF-8 as uint8[bytes]
+    scan(html, room) -> FINE, TOO_DEEP or TOO_MANY      html: UTF-8 as uint8[bytes]
 
 A block is the text between two tags that break the line (or two <br> in a row). Tags are tokenized as the HTML
 standard says (13.2.5); the tree is built after its coarse rules only: end tags that may be left out, end tags that
@@ -57,6 +57,7 @@ from hare_ray.corpus.page_text import (
     BITS,
     BLOCK_NODE,
     BLOCKS,
+    BLOCKS_PER_TAG,
     BR,
     BREAKS_IN,
     CODE,
@@ -86,7 +87,8 @@ from hare_ray.text.words import Int
 
 _CODES, _EFFECTS, _GAPS, _SIGNS, _CLOSES, _MEMBER, _UNTIL, _, _ = tags()
 
-FINE, TOO_DEEP = 0, 1
+FINE, TOO_DEEP, TOO_MANY = range(3)
+"""What `scan` gives: all is written; more elements are open, or there are more blocks, than there is room for."""
 _HIDDEN_BIT = np.int64(BIT["hidden"])
 _LINK_TAG, _P, _BR, _LI, _MATH, _IMG, _HR, _SVG, _FOREIGN = (
     NUMBER[name] for name in ("a", "p", "br", "li", "math", "img", "hr", "svg", "foreignobject")
@@ -265,7 +267,7 @@ def _start_tag(html: Bytes, at: Int, stop: Int, room: Room) -> Int:
     elif number == _LINK_TAG:
         _link(html, number, room)
     elif number == _MATH and not room.stack[room.state[DEPTH], HIDES]:
-        return put_math(html, at, stop, room)
+        return put_math(html, at, room)
     return at
 
 
@@ -292,7 +294,7 @@ def _markup(html: Bytes, at: Int, stop: Int, room: Room) -> Int:
 
 @bare
 def scan(html: Bytes, room: Room) -> int:
-    """Write the page into the room; FINE or TOO_DEEP."""
+    """Write the page into the room; FINE, TOO_DEEP or TOO_MANY."""
     state = room.state
     state[:] = 0
     room.stack[0, :] = 0
@@ -302,7 +304,10 @@ def scan(html: Bytes, room: Room) -> int:
     state[NODES] = 1
     state[GAP] = LINE
     at, stop = 0, len(html)
+    most_blocks = len(room.blocks) - BLOCKS_PER_TAG
     while at < stop:
+        if state[BLOCKS] > most_blocks:
+            return TOO_MANY
         if html[at] == LT and at + 1 < stop:
             after = _markup(html, at, stop, room)
             if after < 0:

@@ -32,37 +32,18 @@ from hare_ray.corpus.page_bytes import (
 from hare_ray.corpus.page_tags import BIT, FNV_PRIME, FNV_SEED, WINDOWS_1252, references
 from hare_ray.text.words import Int
 
-STATE = [
-    "text",
-    "blocks",
-    "nodes",
-    "depth",
-    "tokens",
-    "open",
-    "gap",
-    "item",
-    "link",
-    "space",
-    "breaks",
-    "title",
-    "title_end",
-    "robots",
-    "robots_end",
-    "license",
-    "license_end",
-    "about",
-    "about_end",
-    "kinds",
-]
 (
     TEXT, BLOCKS, NODES, DEPTH, TOKENS, OPEN, GAP, ITEM, LINK, SPACE, BR,
     TITLE, TITLE_END, ROBOTS, ROBOTS_END, LICENSE, LICENSE_END, ABOUT, ABOUT_END, KINDS,
-) = range(len(STATE))  # fmt: skip
+    NEXT_END, NEXT_NOTE,
+    STATE_SIZE,
+) = range(23)  # fmt: skip
 """How far everything is filled; whether a block is open and what stands before the next; where in the page the title
-and other things that it says of itself lie."""
+and other things that it says of itself lie; where </math> and <annotation> come next."""
 
-BLOCK = ["start", "end", "node", "inner", "signs", "before", "is_item", "link_bytes", "links", "breaks", "tag", "depth"]
-START, END, NODE, INNER, SIGNS, BEFORE, IS_ITEM, LINK_BYTES, LINKS, BREAKS_IN, TAG, AT_DEPTH = range(len(BLOCK))
+(
+    START, END, NODE, INNER, SIGNS, BEFORE, IS_ITEM, LINK_BYTES, LINKS, BREAKS_IN, TAG, AT_DEPTH, BLOCK_SIZE,
+) = range(13)  # fmt: skip
 """Columns of a block: its bytes; the elements around it, the nearest that breaks the line and the innermost."""
 
 PARENT, KIND, SIGNATURE, FIRST_TOKEN = range(4)
@@ -79,6 +60,13 @@ _ANNOTATION = np.frombuffer(b"<annotation", np.uint8)
 _END_MATH = np.frombuffer(b"</math", np.uint8)
 _TEX = np.frombuffer(b"tex", np.uint8)
 _MAX_REFERENCE = 32
+_MAX_NOTES, _MAX_NOTE_BYTES = 4, 1024
+"""Annotations of one formula that are looked at, and bytes of their start tags."""
+
+MAX_BLOCKS = 100_000
+"""Of a page; with them the model's work takes 100 MB. Whole books on one page have a few thousand."""
+BLOCKS_PER_TAG = 4
+"""More than one tag, with the text behind it, can ever close."""
 _MARKS = np.frombuffer(b"&$", np.uint8)
 
 _PLAIN, _WHITE, _LEAD_2, _LEAD_3, _CONTROL = range(5)
@@ -109,9 +97,9 @@ class Room(NamedTuple):
 def room(most_bytes: int, most_tags: int, max_depth: int) -> Room:
     """Place for a page of so many bytes and tags, with so many elements open at once."""
     return Room(
-        np.zeros(len(STATE), np.int64),
+        np.zeros(STATE_SIZE, np.int64),
         np.empty(2 * most_bytes + 16, np.uint8),
-        np.zeros((2 * most_tags + 2, len(BLOCK)), np.int64),
+        np.zeros((min(2 * most_tags + 2, MAX_BLOCKS) + BLOCKS_PER_TAG, BLOCK_SIZE), np.int64),
         np.zeros((most_tags + 2, 4), np.int64),
         np.empty(most_bytes + 16, np.int32),
         np.zeros((max_depth + 1, 6), np.int64),
@@ -326,23 +314,33 @@ def put_tex(html: Bytes, begin: Int, end: Int, room: Room) -> None:
 
 
 @bare
-def put_math(html: Bytes, at: Int, stop: Int, room: Room) -> Int:
+def _next(html: Bytes, at: Int, what: Bytes, room: Room, known: Int) -> Int:
+    """Where `what` begins next; state[known] holds the last answer, so that no byte is searched twice."""
+    if room.state[known] < at:
+        room.state[known] = find(html, at, len(html), what)
+    return room.state[known]
+
+
+@bare
+def put_math(html: Bytes, at: Int, room: Room) -> Int:
     """Write the TeX of the <math> whose start tag ends at `at`; the byte after it, or `at` where it has none."""
-    end = find(html, at, stop, _END_MATH)
-    note = find(html, at, end, _ANNOTATION)
-    while note < end:
+    begin, stop = room.values[2 * ALTTEXT], room.values[2 * ALTTEXT + 1]
+    end = _next(html, at, _END_MATH, room, NEXT_END)
+    note = _next(html, at, _ANNOTATION, room, NEXT_NOTE)
+    for _ in range(_MAX_NOTES):
+        if note >= end:
+            break
         opened = note
-        while opened < end and html[opened] != GT:
+        while opened < min(end, note + _MAX_NOTE_BYTES) and html[opened] != GT:
             opened += 1
         if find(html, note, opened, _TEX) < opened:
             closed = opened
             while closed < end and html[closed] != LT:
                 closed += 1
             put_tex(html, opened + 1, closed, room)
-            return end
-        note = find(html, opened, end, _ANNOTATION)
-    begin = room.values[2 * ALTTEXT]
-    if begin >= 0:
-        put_tex(html, begin, room.values[2 * ALTTEXT + 1], room)
+            return end if end < len(html) else closed
+        note = _next(html, opened, _ANNOTATION, room, NEXT_NOTE)
+    if begin >= 0 and end < len(html):
+        put_tex(html, begin, stop, room)
         return end
     return at

@@ -31,6 +31,7 @@ from hare_ray.corpus.page_blocks import WORD_BUCKETS, Evidence, word_buckets
 from hare_ray.corpus.page_features import FEATURES, followed
 from hare_ray.corpus.page_labels import bag, f1, shares
 from hare_ray.corpus.page_notes import BUCKETS
+from hare_ray.corpus.page_scan import FINE
 from hare_ray.corpus.pages import Pages
 from hare_ray.corpus.read_warc import pages as records
 
@@ -88,7 +89,7 @@ def examples(gold: Path, crawl: list[Path], pages: Pages) -> list[Example]:
                 if row is None or record.payload is None:
                     continue
                 text = utf8(record.payload, record.charset, html=True, max_broken_share=1.0)
-                if text is not None and pages.scan(text):
+                if text is not None and pages.scan(text) == FINE:
                     found.append(_example(pages, text, row))
     return found
 
@@ -236,8 +237,7 @@ def judged(given: list[Example], pages: Pages) -> NDArray[np.float64]:
     for left_out in range(JUDGED_FOLDS):
         pages.model = taught([given[place] for place in np.flatnonzero(fold != left_out)], pages)
         for place in np.flatnonzero(fold == left_out):
-            page = pages.read(given[place].html)
-            scores[place] = 0 if page is None else f1(bag(page.text.decode()), given[place].gold)
+            scores[place] = f1(bag(pages.read(given[place].html).text.decode()), given[place].gold)
         log.info("F1 of part %d of %d: %.4f", left_out + 1, JUDGED_FOLDS, scores[fold == left_out].mean())
     return scores
 

@@ -34,6 +34,14 @@ class Page(NamedTuple):
     robots: str | None
 
 
+class PageError(ValueError):
+    """A page that is given up; `status`: TOO_DEEP or TOO_MANY."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 class Pages:
     """Reads pages, one after the other."""
 
@@ -45,13 +53,13 @@ class Pages:
         self.data = np.empty(0, np.uint8)
         self.features = np.empty((0, pm.COLUMNS), np.float32)
 
-    def scan(self, data: bytes) -> bool:
-        """Scan a page of UTF-8 into the room; False where too many elements are open at once."""
+    def scan(self, data: bytes) -> int:
+        """Scan a page of UTF-8 into the room; FINE, TOO_DEEP or TOO_MANY."""
         tags = data.count(b"<")
         if 2 * len(data) + 16 > len(self.room.text) or tags + 2 > len(self.room.nodes):
             self.room = room(_grown(len(data)), _grown(tags), self.max_depth)
         self.data = np.frombuffer(data, np.uint8)
-        return scan(self.data, self.room) == FINE
+        return scan(self.data, self.room)
 
     def span(self, begin: int, end: int) -> str | None:
         """Text of the page's own bytes, such as its title; None where there is none."""
@@ -75,10 +83,14 @@ class Pages:
         describe(self.room, self.desk, features[:, :FEATURES])
         return features
 
-    def read(self, data: bytes, judge: bool = True) -> Page | None:
-        """Main text (where it is to be judged) and what a page says of itself; None: too many elements are open."""
-        if not self.scan(data):
-            return None
+    def read(self, data: bytes, judge: bool = True) -> Page:
+        """Main text (where it is to be judged) and what a page says of itself.
+
+        Raises PageError where more elements are open at once, or there are more blocks, than is sane.
+        """
+        status = self.scan(data)
+        if status != FINE:
+            raise PageError(status)
         names = ((pt.TITLE, pt.TITLE_END), (pt.LICENSE, pt.LICENSE_END), (pt.ROBOTS, pt.ROBOTS_END))
         return Page(self._text() if judge else b"", *(self.span(*name) for name in names))
 

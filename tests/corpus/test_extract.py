@@ -48,9 +48,9 @@ def prepared(engine):
     return replace(STAGE, engine=engine).prepare(lambda stage: pytest.fail("asks for files"))
 
 
-def run(*payloads, media="text/html", charset=None, title=None, robots=None, engine="model"):
+def records(*payloads, media="text/html", charset=None, title=None, robots=None):
     count = len(payloads)
-    table = pa.table(
+    return pa.table(
         {
             "id": [i.to_bytes(16, "big") for i in range(count)],
             "url": [f"http://x.example/{i}" for i in range(count)],
@@ -65,7 +65,10 @@ def run(*payloads, media="text/html", charset=None, title=None, robots=None, eng
         },
         schema=RECORD,
     )
-    return conform(prepared(engine)(table), JUDGED, "it")
+
+
+def run(*payloads, engine="model", **record):
+    return conform(prepared(engine)(records(*payloads, **record)), JUDGED, "it")
 
 
 def reason(payload, **record):
@@ -139,6 +142,11 @@ def test_reasons(payload, code):
     assert reason(payload) == code
 
 
+def test_a_page_of_too_many_blocks_has_a_reason():
+    part = replace(STAGE, max_payload_bytes=1 << 20).prepare(lambda stage: pytest.fail("asks for files"))
+    assert part(records(b"<p>x" * 110_000))["reason"].to_pylist() == [why.TOO_MANY_BLOCKS]
+
+
 def test_bytes_of_no_charset_have_a_reason():
     payload = bytes(range(0x81, 0x100)) * 20 + b"\x81\x8d\x8f\x90\x9d" * 200
     assert reason(payload, media="text/plain", charset="ascii") == why.BAD_ENCODING
@@ -150,13 +158,7 @@ def test_a_page_the_engine_refuses_has_a_reason(monkeypatch):
 
     monkeypatch.setitem(why.ENGINES, "resiliparse", refuse)
     part = replace(STAGE, engine="resiliparse", min_chars=1).prepare(lambda stage: pytest.fail("asks for files"))
-    rows = {field.name: [None] for field in RECORD} | {
-        "media": ["text/html"],
-        "payload": [PAGE.encode()],
-        "offset": [0],
-    }
-    rows |= {"id": [bytes(16)], "url": ["u"], "file": ["f"]}
-    assert part(pa.table(rows, schema=RECORD))["reason"].to_pylist() == [why.BAD_HTML]
+    assert part(records(PAGE.encode()))["reason"].to_pylist() == [why.BAD_HTML]
 
 
 FRENCH = "D\u00e9j\u00e0 vu \u00e0 la carte: le caf\u00e9 tr\u00e8s bient\u00f4t ferm\u00e9, h\u00e9las. " * 10

@@ -12,6 +12,7 @@ from hare_ray.corpus import page_model as pm
 from hare_ray.corpus import page_text as pt
 from hare_ray.corpus.page_labels import aligned, bag, f1, shares
 from hare_ray.corpus.page_model import Forest, choose, predict, render
+from hare_ray.corpus.page_scan import FINE, TOO_DEEP, TOO_MANY
 from hare_ray.corpus.page_tags import BIT
 from hare_ray.corpus.pages import Pages
 
@@ -20,7 +21,7 @@ PAGES = Pages(100)
 
 def blocks(html):
     """Text of every block of a page."""
-    assert PAGES.scan(html.encode())
+    assert PAGES.scan(html.encode()) == FINE
     room = PAGES.room
     return [room.text[b[pt.START] : b[pt.END]].tobytes().decode() for b in room.blocks[: room.state[pt.BLOCKS]]]
 
@@ -130,7 +131,24 @@ def test_stray_end_tags_close_nothing():
     ],
 )
 def test_depth_is_bounded(html, fine):
-    assert PAGES.scan(html.encode()) == fine
+    assert PAGES.scan(html.encode()) == (FINE if fine else TOO_DEEP)
+
+
+def test_pieces_of_text_are_bounded():
+    assert PAGES.scan(b"<p>x" * (pt.MAX_BLOCKS + 10)) == TOO_MANY
+    assert PAGES.scan(b"<p>x" * 1000) == FINE
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("<math>", "<math><annotation", "<math><annotation encoding=tex>x", "<a href='", "<!--", "<script>", "</"),
+        *("&#", "&", "<svg><p>", "<li><ul>", "<td><table>", "<p><b><i>", "<title>", "<a " + "b=c " * 50),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_no_page_of_a_megabyte_takes_long(piece):
+    PAGES.scan(piece.encode() * (1_000_000 // len(piece)))
 
 
 TAGS = st.sampled_from(
@@ -153,9 +171,7 @@ def test_words_are_those_of_a_full_parser(html):
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.sampled_from("<>/=&;#x'\"!-? apdivtrmh\x00\n\u00e9\u4e2d\u200b"), max_size=120))
 def test_any_page_gives_valid_text(html):
-    page = PAGES.read(html.encode())
-    assert page is not None
-    text = page.text.decode()
+    text = PAGES.read(html.encode()).text.decode()
     assert "\x00" not in text and "\u200b" not in text
 
 
@@ -193,7 +209,6 @@ def test_what_a_page_shows_twice_stays_once():
     said = "<p>The museum opened a new wing in the spring, and many visitors came to see it.</p>"
     html = f"<article>{said * 3}<p>The director was pleased with the turnout, he said.</p></article>"
     page = PAGES.read(html.encode())
-    assert page is not None
     assert page.text.count(b"opened a new wing") == 1
     assert b"director" in page.text
 
