@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: demo smoke test test-quick install lock clean
-.PHONY: bench-engine bench-extract bench-filters bench-language bench-corpus page-model fuzz-readers fuzz-rows
+.PHONY: bench-engine bench-extract bench-filters bench-language bench-corpus page-model fuzz-pages fuzz-readers fuzz-rows
 
 demo: .venv/installed
 	$(BIN)/python jobs/hare.py --scale demo --root runs/demo
@@ -53,7 +53,7 @@ bench-filters: .venv/installed .bench/datatrove/installed
 bench-language: .venv/installed
 	$(BIN)/python -m tests.bench.language
 
-bench-corpus: .venv/installed
+bench-corpus: .venv/installed .bench/datatrove/installed
 	$(BIN)/python -m tests.bench.corpus
 
 .bench/%/installed: tests/bench/peers/%.txt
@@ -67,6 +67,9 @@ page-model: .venv/installed
 	$(BIN)/python -m hare_ray.corpus.page_training --gold $(HARE_DATA)/web/wcxb_dev_gold.jsonl.gz $(HARE_DATA)/web/wcxb_dev_*.warc.gz
 
 # Damaged files until the time is over; what is found is printed with its seed.
+fuzz-pages: .venv/installed
+	$(BIN)/python -m tests.bench.fuzz_pages --seconds 120
+
 fuzz-readers: .venv/installed
 	$(BIN)/python -m tests.bench.fuzz_readers --seconds 120
 

@@ -179,6 +179,15 @@ def _nodes(room: Room, evidence: Evidence, desk: Desk) -> None:
 
 
 @bare
+def add_up(room: Room, sums: NDArray[np.float32]) -> None:
+    """Add what every element holds by itself to all around it: children come after their parents."""
+    for node in range(room.state[NODES] - 1, 0, -1):
+        parent = room.nodes[node, PARENT]
+        for column in range(sums.shape[1]):
+            sums[parent, column] += sums[node, column]
+
+
+@bare
 def _blocks(room: Room, evidence: Evidence, desk: Desk, titles: NDArray[np.int32]) -> None:
     """Counts, text scores and title shares of blocks, and the sums of counts in every element around."""
     for bucket in titles:
@@ -200,16 +209,14 @@ def _blocks(room: Room, evidence: Evidence, desk: Desk, titles: NDArray[np.int32
         desk.text_scores[number, 1] = score
         linked = row[WORDS] * min(1.0, block[LINK_BYTES] / max(row[BYTES], 1))
         in_p = row[WORDS] * GROUP_OF[block[TAG], P_GROUP]
-        node = block[NODE]
-        while node >= 0:
-            total = desk.totals[node]
-            total[0] += row[WORDS]
-            total[1] += linked
-            total[2] += 1
-            total[3] += in_p
-            total[4] += row[PUNCTUATION]
-            total[5] += row[WORDS] * (row[WORDS] >= LONG_WORDS)
-            node = room.nodes[node, PARENT]
+        total = desk.totals[block[NODE]]
+        total[0] += row[WORDS]
+        total[1] += linked
+        total[2] += 1
+        total[3] += in_p
+        total[4] += row[PUNCTUATION]
+        total[5] += row[WORDS] * (row[WORDS] >= LONG_WORDS)
+    add_up(room, desk.totals)
     for bucket in titles:
         desk.in_title[bucket] = 0
 

@@ -66,16 +66,31 @@ def is_letter(byte: Byte) -> bool | np.bool_:
 
 
 @bare
+def lower(byte: np.uint8) -> np.uint8:
+    """The byte, a capital letter of ASCII as a small one."""
+    return byte | np.uint8(32) if 65 <= byte <= 90 else byte
+
+
+@bare
 def code_at(html: Bytes, at: Int, stop: Int) -> np.uint64:
-    """The first 8 bytes from `at` on as `code` packs them, up to a byte that ends a name."""
+    """The first 8 bytes of the name at `at` as `code` packs them."""
     packed = np.uint64(0)
     for place in range(at, min(at + NAME_BYTES, stop)):
         byte = html[place]
-        if is_space(byte) or byte in (GT, EQUALS) or (byte == SLASH and packed == 0):
+        if is_space(byte) or byte in (GT, EQUALS, SLASH):
             break
-        if 65 <= byte <= 90:
-            byte |= np.uint8(32)
-        packed = packed << np.uint64(8) | np.uint64(byte)
+        packed = packed << np.uint64(8) | np.uint64(lower(byte))
+    return packed
+
+
+@bare
+def value_code(html: Bytes, at: Int, stop: Int) -> np.uint64:
+    """The first 8 bytes of the first word of an attribute's value as `code` packs them."""
+    packed = np.uint64(0)
+    for place in range(at, min(at + NAME_BYTES, stop)):
+        if is_space(html[place]):
+            break
+        packed = packed << np.uint64(8) | np.uint64(lower(html[place]))
     return packed
 
 
@@ -86,10 +101,7 @@ def find(html: Bytes, at: Int, stop: Int, what: Bytes) -> Int:
         if html[place] | 32 == what[0] | 32:
             same = True
             for k in range(1, len(what)):
-                byte = html[place + k]
-                if 65 <= byte <= 90:
-                    byte |= np.uint8(32)
-                if byte != what[k]:
+                if lower(html[place + k]) != what[k]:
                     same = False
                     break
             if same and (html[place] == what[0] or is_letter(html[place])):

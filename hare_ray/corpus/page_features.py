@@ -29,6 +29,7 @@ from hare_ray.corpus.page_blocks import (
     TAG_GROUPS,
     WORDS,
     Desk,
+    add_up,
 )
 from hare_ray.corpus.page_bytes import bare
 from hare_ray.corpus.page_notes import KIND_NAMES
@@ -275,10 +276,9 @@ def _believed(room: Room, desk: Desk, p: NDArray[np.float32], out: NDArray[np.fl
     for number in range(count):
         words = np.float32(max(desk.stats[number, WORDS], 1))
         node = room.blocks[number, NODE]
-        while node >= 0:
-            desk.beliefs[node, 0] += words * p[number]
-            desk.beliefs[node, 1] += words
-            node = room.nodes[node, PARENT]
+        desk.beliefs[node, 0] += words * p[number]
+        desk.beliefs[node, 1] += words
+    add_up(room, desk.beliefs)
     first = 0
     while first < count:
         size = desk.same[desk.order[first], 0]

@@ -157,6 +157,10 @@ def _put(out: NDArray[np.uint8], at: Int, data: NDArray[np.uint8]) -> Int:
     return at + len(data)
 
 
+MOST_ADDED_BYTES = 5
+"""What `render` writes around a block at most: what stands between two, and a bullet."""
+
+
 @bare
 def render(room: Room, keep: NDArray[np.bool_], out: NDArray[np.uint8]) -> Int:
     """Write the kept blocks: blank lines between paragraphs, "- " before items, " | " between cells; the bytes."""

@@ -29,6 +29,7 @@ from hare_ray.corpus.page_bytes import (
     find,
     is_letter,
     is_space,
+    value_code,
 )
 from hare_ray.corpus.page_tags import FNV_PRIME, FNV_SEED, NUMBER, code, tags
 from hare_ray.corpus.page_text import (
@@ -37,8 +38,9 @@ from hare_ray.corpus.page_text import (
     KINDS,
     LICENSE,
     LICENSE_END,
+    MAX_ROBOTS,
     ROBOTS,
-    ROBOTS_END,
+    ROBOTS_TAGS,
     TITLE,
     TITLE_END,
     TOKENS,
@@ -111,7 +113,7 @@ def is_hidden(html: Bytes, values: NDArray[np.int64]) -> bool:
     if values[2 * HIDDEN] >= 0:
         return True
     begin, end = values[2 * ARIA_HIDDEN], values[2 * ARIA_HIDDEN + 1]
-    if begin >= 0 and code_at(html, begin, end) == _TRUE:
+    if begin >= 0 and value_code(html, begin, end) == _TRUE:
         return True
     begin, end = values[2 * STYLE], values[2 * STYLE + 1]
     matched = 0
@@ -130,7 +132,7 @@ def role_sign(html: Bytes, values: NDArray[np.int64]) -> Int:
     begin, end = values[2 * ROLE], values[2 * ROLE + 1]
     if begin < 0:
         return np.int64(0)
-    name = code_at(html, begin, end)
+    name = value_code(html, begin, end)
     place = np.searchsorted(_ROLES, name)
     return _ROLE_SIGNS[place] if place < len(_ROLES) and _ROLES[place] == name else np.int64(0)
 
@@ -138,7 +140,7 @@ def role_sign(html: Bytes, values: NDArray[np.int64]) -> Int:
 @bare
 def _kind(html: Bytes, begin: Int, end: Int) -> Int:
     """The bits of KIND_NAMES that begin like the word at `begin`."""
-    name = code_at(html, begin, end)
+    name = value_code(html, begin, end)
     found = np.int64(0)
     for place in range(len(_KIND_CODES)):
         found |= np.int64(_KIND_CODES[place] == name) << place
@@ -170,15 +172,17 @@ def notice(html: Bytes, number: Int, room: Room) -> None:
         at = PROPERTY if values[2 * NAME] < 0 else NAME
         if values[2 * at] < 0 or begin < 0:
             return
-        name = code_at(html, values[2 * at], values[2 * at + 1])
+        name = value_code(html, values[2 * at], values[2 * at + 1])
         if name == _ROBOTS:
-            state[ROBOTS], state[ROBOTS_END] = begin, end
+            place = ROBOTS + 2 * min(state[ROBOTS_TAGS], MAX_ROBOTS - 1)
+            state[place], state[place + 1] = begin, end
+            state[ROBOTS_TAGS] += 1
         elif name == _OG_TYPE and values[2 * at + 1] - values[2 * at] == _OG_TYPE_BYTES:
             state[KINDS] |= _kind(html, begin, end) & _OG_KINDS
         elif name in (_ABOUT, _OG_ABOUT) and end - begin > state[ABOUT_END] - state[ABOUT]:
             state[ABOUT], state[ABOUT_END] = begin, end
     elif values[2 * REL] >= 0 and values[2 * HREF] >= 0 and state[LICENSE_END] == 0:
-        rel = code_at(html, values[2 * REL], values[2 * REL + 1])
+        rel = value_code(html, values[2 * REL], values[2 * REL + 1])
         if rel == _LICENSE:
             state[LICENSE], state[LICENSE_END] = values[2 * HREF], values[2 * HREF + 1]
 
@@ -202,7 +206,7 @@ def past_raw(html: Bytes, at: Int, stop: Int, name: np.uint64, number: Int, room
         state[TITLE], state[TITLE_END] = at, end
     elif number == _SCRIPT and values[2 * TYPE] >= 0:
         begin, stopped = values[2 * TYPE], values[2 * TYPE + 1]
-        if code_at(html, begin, stopped) == _MATH_TEX:
+        if value_code(html, begin, stopped) == _MATH_TEX:
             put_tex(html, at, end, room)
         elif find(html, begin, stopped, _JSON_LD) < stopped:
             _json_types(html, at, end, room)

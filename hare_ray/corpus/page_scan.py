@@ -36,6 +36,7 @@ from hare_ray.corpus.page_bytes import (
     bare,
     code_at,
     is_letter,
+    value_code,
 )
 from hare_ray.corpus.page_notes import is_hidden, note_words, notice, past_raw, role_sign
 from hare_ray.corpus.page_tags import (
@@ -205,7 +206,7 @@ def _push(html: Bytes, room: Room, name: np.uint64, number: Int) -> bool:
     if is_hidden(html, values):
         new[BITS] |= _HIDDEN_BIT
     new[HIDES] = top[HIDES] | effect & UNSEEN
-    if values[0] >= 0 and code_at(html, values[0], values[1]) == _KATEX:
+    if values[0] >= 0 and value_code(html, values[0], values[1]) == _KATEX:
         new[HIDES] = UNSEEN
     state[NODES] += 1
     room.nodes[state[NODES], FIRST_TOKEN] = state[TOKENS]
@@ -225,7 +226,7 @@ def _void(html: Bytes, number: Int, room: Room) -> None:
         flush(room, PARAGRAPH)
     elif number == _IMG:
         begin = room.values[2 * CLASS]
-        if begin >= 0 and room.values[2 * ALT] >= 0 and code_at(html, begin, room.values[1]) == _LATEX:
+        if begin >= 0 and room.values[2 * ALT] >= 0 and value_code(html, begin, room.values[1]) == _LATEX:
             put_tex(html, room.values[2 * ALT], room.values[2 * ALT + 1], room)
     else:
         notice(html, number, room)
@@ -258,7 +259,7 @@ def _start_tag(html: Bytes, at: Int, stop: Int, room: Room) -> Int:
         return past_raw(html, at, stop, name, number, room)
     if effect & BREAKS:
         flush(room, _GAPS[number])
-    if number == 0 and slashed:
+    if slashed and number in (0, _SVG, _MATH):
         return at
     if not _push(html, room, name, number):
         return np.int64(-1)
@@ -272,6 +273,14 @@ def _start_tag(html: Bytes, at: Int, stop: Int, room: Room) -> Int:
 
 
 @bare
+def _ends_comment(html: Bytes, at: Int) -> bool | np.bool_:
+    """Whether "--" or "--!" ends at `at`."""
+    if html[at] == BANG:
+        at -= 1
+    return html[at] == DASH and html[at - 1] == DASH
+
+
+@bare
 def _markup(html: Bytes, at: Int, stop: Int, room: Room) -> Int:
     """Take the markup whose "<" is at `at`; the byte after it, -1 where too deep, `at` where it is none."""
     byte = html[at + 1]
@@ -279,10 +288,14 @@ def _markup(html: Bytes, at: Int, stop: Int, room: Room) -> Int:
         return _start_tag(html, at + 1, stop, room)
     if byte == SLASH and at + 2 < stop and is_letter(html[at + 2]):
         name = code_at(html, at + 2, stop)
-        _end_tag(room, name, _tag_number(name))
+        number = _tag_number(name)
+        if number == _BR:
+            _void(html, number, room)
+        else:
+            _end_tag(room, name, number)
     elif byte == BANG and at + 3 < stop and html[at + 2] == DASH and html[at + 3] == DASH:
         at += 4
-        while at < stop and not (html[at] == GT and html[at - 1] == DASH and html[at - 2] == DASH):
+        while at < stop and not (html[at] == GT and _ends_comment(html, at - 1)):
             at += 1
         return min(at + 1, stop)
     elif byte != BANG and byte != QUESTION and byte != SLASH:

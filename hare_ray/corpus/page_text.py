@@ -34,12 +34,15 @@ from hare_ray.text.words import Int
 
 (
     TEXT, BLOCKS, NODES, DEPTH, TOKENS, OPEN, GAP, ITEM, LINK, SPACE, BR,
-    TITLE, TITLE_END, ROBOTS, ROBOTS_END, LICENSE, LICENSE_END, ABOUT, ABOUT_END, KINDS,
+    TITLE, TITLE_END, ROBOTS_TAGS, LICENSE, LICENSE_END, ABOUT, ABOUT_END, KINDS,
     NEXT_END, NEXT_NOTE,
-    STATE_SIZE,
-) = range(23)  # fmt: skip
+    ROBOTS,
+) = range(22)  # fmt: skip
+MAX_ROBOTS = 4
+STATE_SIZE = ROBOTS + 2 * MAX_ROBOTS
 """How far everything is filled; whether a block is open and what stands before the next; where in the page the title
-and other things that it says of itself lie; where </math> and <annotation> come next."""
+and other things that it says of itself lie; where </math> and <annotation> come next; from ROBOTS on, where the
+directives to robots begin and end, of so many tags."""
 
 (
     START, END, NODE, INNER, SIGNS, BEFORE, IS_ITEM, LINK_BYTES, LINKS, BREAKS_IN, TAG, AT_DEPTH, BLOCK_SIZE,

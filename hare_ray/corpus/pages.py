@@ -91,8 +91,10 @@ class Pages:
         status = self.scan(data)
         if status != FINE:
             raise PageError(status)
-        names = ((pt.TITLE, pt.TITLE_END), (pt.LICENSE, pt.LICENSE_END), (pt.ROBOTS, pt.ROBOTS_END))
-        return Page(self._text() if judge else b"", *(self.span(*name) for name in names))
+        told = [self.span(place, place + 1) for place in range(pt.ROBOTS, pt.STATE_SIZE, 2)]
+        robots = ", ".join(filter(None, told)) or None
+        text = self._text() if judge else b""
+        return Page(text, self.span(pt.TITLE, pt.TITLE_END), self.span(pt.LICENSE, pt.LICENSE_END), robots)
 
     def _text(self) -> bytes:
         blocks = int(self.room.state[pt.BLOCKS])
@@ -105,7 +107,7 @@ class Pages:
             return about.encode()
         keep = np.empty(blocks, np.bool_)
         pm.judge(self.room, self.desk, model, features, keep)
-        out = np.empty(int(self.room.state[pt.TEXT]) + 3 * blocks, np.uint8)
+        out = np.empty(int(self.room.state[pt.TEXT]) + pm.MOST_ADDED_BYTES * blocks, np.uint8)
         return out[: pm.render(self.room, keep, out)].tobytes()
 
 

@@ -108,7 +108,7 @@ def test_an_unknown_engine_is_refused():
 def test_licence_and_robots_come_from_page_and_record():
     page = PAGE.replace(
         "<head>",
-        "<head><meta name='ROBOTS' content='noai, noarchive'><link rel=license href='https://cc.example/by/4.0/'>",
+        "<head><meta name='ROBOTS' content='noai'/><meta name=robots content=noarchive><link rel=license href='https://cc.example/by/4.0/'>",
     )
     row = run(page.encode(), robots="noindex").to_pylist()[0]
     assert (row["license"], row["robots"]) == ("https://cc.example/by/4.0/", "noindex, noai, noarchive")
