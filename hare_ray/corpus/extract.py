@@ -15,13 +15,18 @@ such as `hare_ray.corpus.rights.Rights` decides what follows from them.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import ClassVar
+import hashlib
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Files, Map, PartFunction, Table
+
+MODEL_FILE = Path(__file__).with_name("page_model.npz")
+"""Of the engine `model`: `make page-model` writes another one."""
 
 
 class Extract(Map):
@@ -49,6 +54,19 @@ class Extract(Map):
         super().__post_init__()
         if self.engine not in ("model", "resiliparse", "trafilatura"):
             raise ValueError(f"given the engine {self.engine!r}, expected model, resiliparse or trafilatura")
+
+    def packages(self) -> tuple[str, ...]:
+        """Those of every engine, and of the one that is asked for."""
+        return (*self.imports, "trafilatura") if self.engine == "trafilatura" else self.imports
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """Own fields, and the digest of the model: another one gives other texts."""
+        own = super().recipe
+        if self.engine != "model":
+            return own
+        sha256 = hashlib.sha256(MODEL_FILE.read_bytes()).hexdigest()
+        return {**own, "fields": {**own["fields"], MODEL_FILE.name: sha256}}
 
     def prepare(self, files: Files) -> PartFunction:
         """Load the engine."""

@@ -9,6 +9,7 @@
     too_large         more bytes than allowed, as stored or decompressed  the limit, in bytes
     compression_bomb  the same, and over 100 times the stored bytes       how many times, or how much
     bad_record        a broken record or file                             what the parser said
+    unknown_format    a file of no format that can be read, by its name   what can be
     bad_row           a row without a text                                what is wrong
     not_sampled       outside the sample                                  -
 
@@ -39,8 +40,11 @@ EMPTY_PAYLOAD = "empty_payload"
 TOO_LARGE = "too_large"
 COMPRESSION_BOMB = "compression_bomb"
 BAD_RECORD = "bad_record"
+UNKNOWN_FORMAT = "unknown_format"
 BAD_ROW = "bad_row"
 NOT_SAMPLED = "not_sampled"
+WHATEVER_THE_SAMPLE = (BAD_RECORD, UNKNOWN_FORMAT, BAD_ROW)
+"""Reasons that are reported for every record or file they hold for."""
 
 HTML = "text/html"
 PLAIN = "text/plain"
@@ -130,7 +134,7 @@ class Columns:
         for fetched in records:
             identity = record_id(file, fetched)
             reason, detail = fetched.reason, fetched.detail
-            if self.sample < 1 and reason not in (BAD_RECORD, BAD_ROW) and not sampled(identity, self.sample):
+            if self.sample < 1 and reason not in WHATEVER_THE_SAMPLE and not sampled(identity, self.sample):
                 reason, detail = NOT_SAMPLED, None
             values = (
                 identity,

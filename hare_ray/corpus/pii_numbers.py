@@ -160,7 +160,7 @@ def ipv6(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> Int:
     groups = np.int64(0)
     gap = False
     while True:
-        end = run_end(data, at, stop, HEX)
+        end = run_end(data, at, min(stop, at + 5), HEX)
         if end == at:
             break
         if end - at > 4 or groups == 8:

@@ -4,7 +4,8 @@
 
 Nineteen bytes in twenty are no anchor (`pii_bytes.ANCHOR`) and cost one look into a table; what an anchor could be
 part of is asked of the matchers in a fixed order, and the scan goes on behind the hit. Nothing looks further than
-a bounded number of bytes around its anchor, so time is linear in the text whatever it contains. starts and ends
+a bounded number of bytes around its anchor, except for web tokens, whose parts have any length: where one fails, no
+other is tried before the end of its first part. So time is linear in the text whatever it contains. starts and ends
 are bytes of the document's UTF-8, as for words.
 
 A compiled scan, because an expression per kind reads the text once per kind, has no checksums, and finds a number
@@ -65,7 +66,7 @@ def _number(data: NDArray[np.uint8], at: Int, begin: Int, free: Int, stop: Int) 
 
 @njit(cache=True, nogil=True)
 def _key(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, Int, Int]:
-    """Begin, end and kind of the secret that shows itself at `at`."""
+    """Begin, end and kind of the secret that shows itself at `at`; begin without an end: as of `web_token`."""
     if data[at] == _J:
         start, end = web_token(data, at, free, stop)
         return start, end, SECRET
@@ -94,13 +95,14 @@ def _hit(data: NDArray[np.uint8], at: Int, begin: Int, free: Int, stop: Int) -> 
 @njit(cache=True, nogil=True)
 def _scan(data: NDArray[np.uint8], begin: Int, stop: Int, document: Int, room: NDArray[np.int64], count: Int) -> Int:
     """Write the hits of one document from number `count` on; the number after them, or -1 where room is short."""
-    at = free = begin
+    at = free = barren = begin  # no web token begins before `barren`
     while at < stop:
-        if CLASSES[data[at]] & ANCHOR == 0:
+        if CLASSES[data[at]] & ANCHOR == 0 or (data[at] == _J and at < barren):
             at += 1
             continue
         start, end, kind = _hit(data, at, begin, free, stop)
         if end == NONE:
+            barren = max(barren, start) if data[at] == _J else barren
             at = max(at + 1, run_end(data, at, stop, DIGIT))
             continue
         if count == len(room):

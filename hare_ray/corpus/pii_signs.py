@@ -159,7 +159,7 @@ def international(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> In
     digits = groups = np.int64(0)
     last = at = at + 1
     while True:
-        end = run_end(data, at, stop, DIGIT)
+        end = run_end(data, at, min(stop, at + most + 1), DIGIT)
         if digits + end - at > most or (groups > 1 and end - at == 1):
             break
         if domestic and digits <= 1 < digits + end - at and data[at + 1 - digits] < _TWO:
@@ -178,7 +178,7 @@ def american(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     """End of the North American number at `at`, which is its bracket or first digit."""
     bracket = data[at] == _OPEN
     at += bracket
-    if stop - at < len("415-555-2671") or run_end(data, at, stop, DIGIT) - at != 3 or data[at] < _TWO:
+    if stop - at < len("415-555-2671") or run_end(data, at, min(stop, at + 4), DIGIT) - at != 3 or data[at] < _TWO:
         return NONE
     at += 3
     if bracket:
@@ -190,12 +190,13 @@ def american(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
         at += 1
     else:
         return NONE
-    if run_end(data, at, stop, DIGIT) - at != 3 or data[at] < _TWO or at + 3 >= stop:
+    if run_end(data, at, min(stop, at + 4), DIGIT) - at != 3 or data[at] < _TWO or at + 3 >= stop:
         return NONE
     if data[at + 3] != _DOT and data[at + 3] != _HYPHEN:
         return NONE
     at += 4
-    if not run_end(data, at, stop, WORD) - at == 4 == run_end(data, at, stop, DIGIT) - at:
+    near = min(stop, at + 5)
+    if not run_end(data, at, near, WORD) - at == 4 == run_end(data, at, near, DIGIT) - at:
         return NONE
     at += 4
     return NONE if is_a(data, at + 1, stop, DIGIT) and data[at] in (_DOT, _HYPHEN) else at  # an ISBN goes on
@@ -226,20 +227,21 @@ def token(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, 
 
 @njit(cache=True, nogil=True)
 def web_token(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, Int]:
-    """Begin and end of the JSON web token whose J is at `at`."""
+    """Begin and end of the JSON web token whose J is at `at`; of none: the byte before which none begins, and NONE."""
     start = at - 2
     if start < free or not starts_word(data, start, free) or not matches(data, start, stop, _JWT):
         return NONE, NONE
-    end = start
-    for part in range(3):
-        if part:
-            if end >= stop or data[end] != _DOT or (part == 1 and not matches(data, end + 1, stop, _JWT)):
-                return NONE, NONE
-            end += 1
-        begin = end
-        end = run_end(data, end, stop, KEY)
+    # Whatever fails behind the first part, or ends it too early, does so for every token that begins inside that part.
+    first = end = run_end(data, start, stop, KEY)
+    if first - start < BASE64_BYTES or not matches(data, first + 1, stop, _JWT):
+        return first, NONE
+    for _ in range(2):
+        if end >= stop or data[end] != _DOT:
+            return first, NONE
+        begin = end + 1
+        end = run_end(data, begin, stop, KEY)
         if end - begin < BASE64_BYTES:
-            return NONE, NONE
+            return first, NONE
     return start, end
 
 

@@ -3,11 +3,12 @@
     in      splits (`hare_ray.schema.SPLIT`) of WARC, WET, ARC, Parquet, Arrow, JSON lines, text and HTML files
     out     `hare_ray.schema.RECORD`, `reason`, `detail` (the reasons: `hare_ray.corpus.fetched`)
 
-The format is the end of the file's name. A split is a stretch of stored bytes and holds the records that begin in
-it, whatever the format, so that any cut of a file holds each of its records once. (`file`, `offset`) lead back to
-the record. Every record the crawl holds is a row here, kept or with the reason why not; only what is no page
-(requests, crawl information, metadata) is passed over. The payload is as the server meant it, with compression and
-chunking undone; what bytes mean as characters is decided by extraction, which has seen the page.
+The format is the end of the file's name; a file of no known format among others (`_SUCCESS`, a README) is one row with
+the reason `unknown_format`, and a source of nothing else is refused. A split is a stretch of stored bytes and holds
+the records that begin in it, whatever the format, so that any cut of a file holds each of its records once. (`file`,
+`offset`) lead back to the record. Every record the crawl holds is a row here, kept or with the reason why not; only
+what is no page (requests, crawl information, metadata) is passed over. The payload is as the server meant it, with
+compression and chunking undone; what bytes mean as characters is decided by extraction, which has seen the page.
 
 Payloads are written one behind another into the buffer that the column stands on: a part costs about the bytes of
 its payloads, once.
@@ -22,15 +23,16 @@ other reasons in it are those of the whole.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar, cast
 
 import pyarrow as pa
 
-from hare_ray.corpus.fetched import HTML, PLAIN, Columns, Fetched, Wanted, complete
+from hare_ray.corpus.fetched import HTML, PLAIN, UNKNOWN_FORMAT, Columns, Fetched, Wanted, complete
 from hare_ray.schema import RECORD, SPLIT
-from hare_ray.stage import Files, Map, PartFunction, Stage
+from hare_ray.stage import Files, Map, PartFunction, Source, Stage
 from hare_ray.store import filesystem
 
 REMOTE_BLOCK_BYTES = 1 << 18
@@ -40,7 +42,7 @@ ARCHIVED = ("", ".gz", ".zst", ".lz4")
 PACKED = ("", ".gz", ".zst", ".bz2", ".xz")
 BESIDE = ("state.json", "dataset_info.json", "dataset_dict.json")
 """What Hugging Face's `save_to_disk` writes beside the rows; no rows."""
-NO_ROWS = "beside"
+NO_ROWS, UNKNOWN = "beside", "unknown"
 ENDINGS: dict[str, tuple[str, ...]] = {
     "warc": tuple(kind + packed for kind in (".warc", ".wet") for packed in ARCHIVED),
     "arc": tuple(".arc" + packed for packed in ARCHIVED),
@@ -50,20 +52,17 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     "text": tuple(".txt" + packed for packed in PACKED),
     "html": tuple(kind + packed for kind in (".html", ".htm") for packed in PACKED),
 }
+KNOWN = "known by the end of the name are " + "; ".join(f"{kind}: {' '.join(end)}" for kind, end in ENDINGS.items())
 
 
 def format_of(file: str) -> str:
-    """One of the keys of `ENDINGS`, by the end of the name; NO_ROWS where it holds none."""
+    """One of the keys of `ENDINGS`, by the end of the name; NO_ROWS where it holds none, UNKNOWN of any other."""
     if PurePosixPath(file).name in BESIDE:
         return NO_ROWS
     for kind, endings in ENDINGS.items():
         if file.lower().endswith(endings):
             return kind
-    known = "; ".join(f"{kind}: {' '.join(endings)}" for kind, endings in ENDINGS.items())
-    raise ValueError(
-        f"{file} is of no format that can be read; known by the end of the name are {known}. Rename or "
-        "convert it, or give the source a glob that leaves it out (WAT files hold no pages)"
-    )
+    return UNKNOWN
 
 
 def opened(file: str, path: str) -> BinaryIO:
@@ -83,7 +82,7 @@ def opened(file: str, path: str) -> BinaryIO:
 class Read(Map):
     """Splits of files into records."""
 
-    code: ClassVar[int] = 2
+    code: ClassVar[int] = 3
     imports: ClassVar[tuple[str, ...]] = ("fastwarc", "isal", "msgspec", "zstandard")
 
     writes: ClassVar[pa.Schema] = RECORD
@@ -120,6 +119,8 @@ class Read(Map):
         kind, most = format_of(name), self.max_payload_bytes
         if kind == NO_ROWS:
             return iter(())
+        if kind == UNKNOWN:
+            return wanted.of(self._unknown(name, start))
         if kind in ("warc", "arc"):
             from hare_ray.corpus.read_warc import pages
 
@@ -135,6 +136,22 @@ class Read(Map):
             found = rows.document(file, name, HTML if kind == "html" else PLAIN, most)
         return (complete(row, most) for row in wanted.of(found))
 
+    def _unknown(self, name: str, start: int) -> list[Fetched]:
+        """One row for a file of an unknown format, in the stretch where it begins."""
+        if not self._some_known:
+            raise ValueError(
+                f"{name} is of no format that can be read, and so are all files of {self.files!r}; {KNOWN}. Rename or "
+                "convert them, or point the source elsewhere (WAT files hold no pages)"
+            )
+        return [] if start else [Fetched(name, 0, None, reason=UNKNOWN_FORMAT, detail=KNOWN)]
+
+    @cached_property
+    def _some_known(self) -> bool:
+        """Whether any file of the source can be read; what a Make leaves is for it to say."""
+        if not isinstance(self.files, Source):
+            return True
+        return any(format_of(entry.name) not in (NO_ROWS, UNKNOWN) for entry in self.files.resolved[1])
+
     def explode(self, rows: pa.Table, files: Files) -> pa.Table:
         """One split per record; where there are no two, the same splits."""
         finer = [split for split in rows.to_pylist() for split in self._apart(split)]
@@ -143,7 +160,7 @@ class Read(Map):
     def _apart(self, split: dict[str, Any]) -> list[dict[str, Any]]:
         """`split`, or one split for each of its records."""
         stretch = (split["file"], split["start"], split["end"])
-        if split["row"] >= 0 or format_of(split["file"]) in ("text", "html"):
+        if split["row"] >= 0 or format_of(split["file"]) in ("text", "html", UNKNOWN):
             return [split]
         with opened(split["file"], split["path"]) as file:
             if format_of(split["file"]) in ("warc", "arc"):

@@ -35,7 +35,7 @@ from hare_ray.corpus.grammar import CONVERSION, PAGES, REVISIT, Header, text
 MEDIA = {why.HTML: why.HTML, "application/xhtml+xml": why.HTML, why.PLAIN: why.PLAIN}
 REDIRECTS = (301, 302, 303, 307, 308)
 OK = 200
-CHARSET = re.compile(r"(?i)charset\s*=\s*[\"']?\s*([\w.:+-]+)")
+CHARSET = re.compile(r"(?i)charset\s*=\s*(?:[\"']\s*)?([\w.:+-]+)")
 
 
 Stretch = tuple[str, int, int]

@@ -1,4 +1,5 @@
 import gzip
+import time
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -90,6 +91,13 @@ def test_one_row_per_row(judge):
     assert judge([]).num_rows == 0
     urls = ["http://ok.example/", "http://bad.example/", "http://M\u00fcnchen.example/", "http://\u00e9.example/"]
     assert judge(urls)["reason"].to_pylist() == [None, BLOCKED_DOMAIN, BLOCKED_DOMAIN, None]
+
+
+def test_long_hosts_take_no_time_and_are_compared_as_they_are(judge):
+    long = ["http://" + "a" * 200_000 + mark for mark in ("/\u00e9", "\u00e9.bad.example/", "@\u00e9/")]
+    began = time.perf_counter()
+    assert judge([*long, "http://" + "\u00e9" * 60_000 + ".bad.example/"])["reason"].to_pylist() == [None] * 4
+    assert time.perf_counter() - began < 1
 
 
 def test_words_alone_need_no_list():

@@ -1,10 +1,11 @@
 import ipaddress
+import re
 import time
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hare_ray.corpus.pii import KINDS, Personal, personal
@@ -221,6 +222,33 @@ def test_hits_do_not_depend_on_neighbouring_documents(texts):
     apart = [find(pa.array([text], pa.large_string())) for text in texts]
     assert together.starts.tolist() == [start for found in apart for start in found.starts.tolist()]
     assert together.ends.tolist() == [end for found in apart for end in found.ends.tolist()]
+
+
+PIECES = ("eyJ", "eyJaaaaaaaaaa", "aaaaaaaaaa", "x", "-", "_", ".", ".", ".", " ")
+WEB_TOKEN = re.compile(r"\beyJ[\w-]{7,}\.eyJ[\w-]{7,}\.[\w-]{10,}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
+@example(f"-eyJ-{JWT} eyJaaaaaaaaaa.eyJbbbbbbbbbb-{JWT}, eyJaaaaaaaaaa.{JWT} eyJaaaaaaaaaa.eyJbbbbbbbbbb")
+def test_web_tokens_against_an_expression(text):
+    assert spans(text) == WEB_TOKEN.findall(text)
+
+
+REPEATED = (
+    "1", "2 ", "2.", "2001:", "+1", "+", "(", "(415) ", "(415) 555-2671", "@", "a@", "@a.", "-", "--", "_", "I", "AKIA",
+    "J", "-eyJ", "-eyJhbGciOiJI", "eyJaaaaaaaaaa.", "-eyJaaaaaaaaaa.eyJaaaaaaaaaa", "sk-", "-sk_live_", "GB1", "GB11 ",
+    "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY----- -----END ",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("anchor", REPEATED)
+def test_a_megabyte_of_any_anchor_takes_no_time(anchor):
+    personal(pa.array(["warm"], pa.large_string()))
+    hostile = anchor * (1_000_000 // len(anchor)) + "a" * 100_000 + "1" * 100_000
+    start = time.perf_counter()
+    personal(pa.array([hostile], pa.large_string()))
+    assert time.perf_counter() - start < 3
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import gzip
 import os
 import zlib
 from collections import Counter
-from pathlib import Path
 
 import brotli
 import pyarrow as pa
@@ -15,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hare_ray.corpus.fetched import Fetched, record_id
-from hare_ray.corpus.read import format_of
+from hare_ray.corpus.read import Read
 from hare_ray.schema import SPLIT
+from hare_ray.stage import Source
 from tests.corpus.reading import (
     PAGE,
     answer,
@@ -71,12 +71,26 @@ def chunked(body, size=7):
         (chunked(gzip.compress(PAGE)), "Transfer-Encoding: chunked\r\nContent-Encoding: gzip"),
         (gzip.compress(brotli.compress(PAGE)), "Content-Encoding: br, gzip"),
         (PAGE, "Content-Encoding: gzip"),
+        (PAGE, "Content-Encoding: utf-8"),
         (PAGE, "Content-Encoding: br\r\nTransfer-Encoding: chunked"),
     ],
 )
 def test_http_framing_is_undone_where_it_is_there(tmp_path, body, headers):
     row = one(tmp_path, answer(body, f"Content-Type: text/html\r\n{headers}"))
     assert (row["reason"], row["payload"]) == (None, PAGE)
+
+
+@pytest.mark.parametrize("body", [b"<p>A page.</p>", b"<DIV>\x01", b"\xef\xbb\xbf <p>x", b"Plain words\r\nin lines"])
+@pytest.mark.parametrize("header", ["Transfer-Encoding: chunked", "Content-Encoding: gzip", "Content-Encoding: br"])
+def test_a_body_stored_decoded_is_taken_as_it_is(tmp_path, body, header):
+    row = one(tmp_path, answer(body, f"Content-Type: text/html\r\n{header}"))
+    assert (row["reason"], row["payload"]) == (None, body)
+
+
+@pytest.mark.parametrize("body", [b"5\r\nhel", b"ff;x=y\r\nwords", b"ff", b"\0\1\2\r\n", gzip.compress(PAGE)])
+def test_a_broken_chunk_is_no_text(tmp_path, body):
+    row = one(tmp_path, answer(body, "Content-Type: text/html\r\nTransfer-Encoding: chunked"))
+    assert row["reason"] == "bad_record"
 
 
 def test_header_lines_that_end_in_lf_alone(tmp_path):
@@ -122,7 +136,7 @@ def test_reasons(tmp_path, record, reason, detail):
         (answer(b"\x00\x01", "Content-Type: text/html\r\nContent-Encoding: rot13"), "rot13"),
         (warc_record(b"no HTTP at all", http=""), "status"),
         (answer(PAGE)[:-20], "bytes"),
-        (answer(PAGE)[:60], "no valid Content-Length"),
+        (answer(PAGE)[:60], "no end of the header"),
         (b"not a WARC file at all, whatever its name", "WARC"),
     ],
 )
@@ -305,33 +319,27 @@ def test_missing_file_is_named(tmp_path):
         read(tmp_path / "gone.warc")
 
 
-def test_unknown_format_is_named_with_the_known_ones(tmp_path):
-    (tmp_path / "notes.docx").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"notes\.docx.*\.warc\.gz.*\.parquet.*convert"):
-        read(tmp_path / "notes.docx")
+STRAY = ("_SUCCESS", "README.md", "state.json", "table.csv", "a.warc.wat.gz")
 
 
-EDGE_PAGES = {
-    "IAH-urls-wget.warc.gz": 6,
-    "clipped.warc.gz": 0,
-    "clueweb-quirk.warc.gz": 29,
-    "warcfile.warc": 16,
-    "warcfile.warc.gz": 16,
-    "warcfile.warc.lz4": 16,
-    "whirlwind.warc.gz": 1,
-    "whirlwind.warc.wet.gz": 1,
-}
+def folder_of(folder, names):
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    splits = pa.concat_tables([split_of(folder / name) for name in names])
+    return Read(files=Source(location=str(folder)), sample=1e-9, max_payload_bytes=1000), splits
 
 
-def test_real_quirks_are_read_or_refused():
-    root = os.environ.get("HARE_DATA")
-    if not root:
-        pytest.skip("HARE_DATA is not set: no real files to read")
-    for path in sorted(Path(root, "web", "edge").iterdir()):
-        if ".wat" in path.name:
-            with pytest.raises(ValueError, match="no format"):
-                format_of(path.name)
-            continue
-        table = read(path, max_payload_bytes=10 << 20)
-        assert same(exploded(path)[1], read(path))
-        assert table["reason"].null_count == EDGE_PAGES.get(path.name, table["reason"].null_count), path.name
+def test_stray_files_of_unknown_formats_are_a_row_each_whatever_the_sample(tmp_path):
+    reader, splits = folder_of(tmp_path, [*STRAY, "a.txt"])
+    table = reader.prepare(no_files)(splits)
+    rows = [row for row in table.to_pylist() if row["reason"] == "unknown_format"]
+    assert [(row["url"], row["file"]) for row in rows] == [(name, name) for name in STRAY if name != "state.json"]
+    assert all(".warc.gz" in row["detail"] and ".parquet" in row["detail"] for row in rows)
+    assert table.num_rows == len(rows) + 1
+    assert reader.explode(splits, no_files).equals(splits)
+
+
+def test_a_source_of_unknown_formats_alone_is_refused_with_the_known_ones(tmp_path):
+    reader, splits = folder_of(tmp_path, STRAY)
+    with pytest.raises(ValueError, match=r"_SUCCESS.*\.warc\.gz.*\.parquet.*convert"):
+        reader.prepare(no_files)(splits)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hare_ray.corpus.archive import Archive
 from hare_ray.corpus.grammar import ARC, WARC, fields, parse
 from tests.corpus.archives import PACKINGS, arc_opening, arc_record, lz4, over_cuts, records_of, warc
-from tests.corpus.reading import PAGE, answer, one, read, read_bytes, warc_record
+from tests.corpus.reading import PAGE, answer, exploded, one, read, read_bytes, same, warc_record
 
 BOMB_BYTES = 100 << 20
 
@@ -178,6 +178,28 @@ def test_a_cut_whole_file_keeps_what_precedes_and_says_that_it_is_cut(tmp_path):
     assert rows[-1]["reason"] == "bad_record" and "ends inside" in rows[-1]["detail"]
 
 
+@pytest.mark.parametrize("name", ["a.warc", "whole.warc.gz"])
+def test_a_header_ends_at_the_next_opening(tmp_path, name):
+    cut = warc()[: warc().index(b"Content-Length")]
+    data = warc() + cut + warc(url="http://b.example/") + cut
+    rows = read_bytes(tmp_path, gzip.compress(data) if name.endswith("gz") else data, name).to_pylist()
+    assert [(row["reason"], row["url"]) for row in rows[::2]] == [(None, f"http://{host}.example/") for host in "ab"]
+    assert [row["reason"] for row in rows[1::2]] == ["bad_record"] * 2
+    assert [row["detail"] for row in rows[1::2]] == ["another record opens inside the header", "no end of the header"]
+
+
+@pytest.mark.parametrize("name", ["a.warc", "whole.warc.gz"])
+@pytest.mark.parametrize("line", [b"WARC/1.0\r\n", b"WARC/1.0\n" + b"a:b\n" * 1200])
+def test_headers_without_an_end_take_no_time(tmp_path, name, line):
+    data = warc() + line * (200_000 // len(line))
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    began = time.perf_counter()
+    found = records_of(path)
+    assert time.perf_counter() - began < 2
+    assert len(found) == 1 + 200_000 // len(line) and all(record.error for record in found[1:])
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([WARC, ARC]))
 def test_no_header_raises(data, grammar):
@@ -218,7 +240,9 @@ def test_real_quirks_are_read_or_refused_over_any_cut(name):
     if not root:
         pytest.skip("HARE_DATA is not set: no real files to read")
     path = Path(root, "web", "edge", name)
-    assert Counter(read(path, max_payload_bytes=10 << 20)["reason"].to_pylist()) == EDGE[name]
+    table = read(path, max_payload_bytes=10 << 20)
+    assert Counter(table["reason"].to_pylist()) == EDGE[name]
+    assert same(exploded(path)[1], read(path))
     whole = records_of(path)
     size = path.stat().st_size
     for parts in (2, 7, 40):

@@ -1,6 +1,7 @@
 """What an HTTP answer says of itself: encodings, charset, licence and robots."""
 
 import gzip
+import time
 import zlib
 from contextlib import suppress
 
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hare_ray.corpus.answer import InflatedError, UndecodableError, decoded, license_of, parse_answer
+from hare_ray.corpus.grammar import fields
+from hare_ray.corpus.read_warc import CHARSET
 from tests.corpus.reading import PAGE, answer, one
 
 CODINGS = {
@@ -76,6 +79,30 @@ def test_licence_and_robots(tmp_path, headers, license_, robots):
 def test_status_lines(status):
     head = parse_answer(status.encode() + b"\r\nA: b\r\n\r\nbody")
     assert (head.status, head.fields) == (200, {b"a": b"b"})
+
+
+@pytest.mark.parametrize("line", [b"a:b\n", b" folded\n"])
+def test_a_long_head_takes_no_time(line):
+    lines = line * 300_000
+    began = time.perf_counter()
+    for end in (b"", b"\nbody"):
+        with pytest.raises(UndecodableError, match="no end of the HTTP head"):
+            parse_answer(b"HTTP/1.1 200 OK\nx: y\n" + lines + end)
+    assert fields(b"x: y\n" + lines)
+    assert time.perf_counter() - began < 2
+
+
+def test_repeated_and_folded_fields():
+    assert fields(b"A: b\r\na:c\n d\n\te\nB:\nb: x\n f") == {b"a": b"b, c d e", b"b": b", x f"}
+
+
+def test_a_charset_behind_many_blanks_takes_no_time():
+    began = time.perf_counter()
+    for value in ("charset=" + " " * 60_000 + ";", "charset=" + " " * 30_000 + '"' + " " * 30_000 + ";"):
+        assert CHARSET.search(value) is None
+    assert time.perf_counter() - began < 1
+    quoted = (" 'a'", '" a"', "a", '"a', " a")
+    assert [found[1] for value in quoted if (found := CHARSET.search("charset =" + value))] == ["a"] * len(quoted)
 
 
 def test_a_head_without_an_end_is_all_head():

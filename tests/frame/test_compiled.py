@@ -1,0 +1,95 @@
+"""What numba compiled of other sources is never taken: the folder it looks in follows the sources."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hare_ray
+from hare_ray.compiled import KEPT, PREFIX, VARIABLE
+
+SAY = f"import hare_ray, os; print(os.environ.get({VARIABLE!r}))"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with a copy of the package."""
+    left_out = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(hare_ray.__file__).parent, tmp_path / "site" / "hare_ray", ignore=left_out)
+    return tmp_path / "site"
+
+
+def said(site: Path, program: str = SAY, **variables: str) -> str:
+    """What a fresh process prints that imports the copy."""
+    given = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    given |= {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    command = [sys.executable, "-P", "-c", program]
+    return subprocess.run(command, env=given, cwd=site, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def changed(site: Path, name: str) -> None:
+    file = site / "hare_ray" / name
+    file.write_text(f"{file.read_text()}\nADDED = 1\n")
+
+
+def test_every_process_of_one_installation_names_the_same_folder_beside_the_bytecode(site):
+    first = said(site)
+    assert first == said(site)
+    assert Path(first).parent == site / "hare_ray" / "__pycache__"
+    assert Path(first).is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", ["corpus/page_scan.py", "corpus/page_tags.py", "text/fold.py", "corpus/rules_marks.py"]
+)
+def test_a_change_of_a_kernel_or_of_a_table_that_it_holds_names_another_folder(site, name):
+    before = said(site)
+    changed(site, name)
+    assert said(site) != before
+
+
+def test_a_change_of_what_no_kernel_holds_costs_no_compiling(site):
+    before = said(site)
+    changed(site, "cli.py")
+    assert said(site) == before
+
+
+def test_a_folder_that_the_user_names_is_left_alone(site, tmp_path):
+    assert said(site, **{VARIABLE: str(tmp_path)}) == str(tmp_path)
+
+
+def test_a_folder_inherited_from_a_process_with_other_sources_is_not_taken(site):
+    before = said(site)
+    changed(site, "corpus/page_tags.py")
+    assert said(site, **{VARIABLE: before}) != before
+
+
+def test_where_the_package_cannot_be_written_the_user_s_cache_is_taken(site, tmp_path):
+    (site / "hare_ray" / "__pycache__").write_text("no folder can be made here, not even by root")
+    found = Path(said(site, XDG_CACHE_HOME=str(tmp_path / "cache")))
+    assert found.parent == tmp_path / "cache" / "hare_ray"
+    assert found.is_dir()
+
+
+def test_where_nothing_can_be_written_importing_still_works(site, tmp_path):
+    for place in (site / "hare_ray" / "__pycache__", tmp_path / "cache"):
+        place.write_text("no folder can be made here, not even by root")
+    assert said(site, XDG_CACHE_HOME=str(tmp_path / "cache")) == "None"
+
+
+def test_a_numba_that_was_imported_before_is_told(site):
+    told = said(site, f"import numba, hare_ray, os; print(numba.config.CACHE_DIR == os.environ[{VARIABLE!r}])")
+    assert told == "True"
+
+
+def test_folders_of_former_sources_go(site):
+    for _ in range(KEPT + 1):
+        said(site)
+        changed(site, "corpus/page_tags.py")
+    newest = said(site)
+    left = list((site / "hare_ray" / "__pycache__").glob(f"{PREFIX}*"))
+    assert len(left) == KEPT + 1
+    assert Path(newest) in left
