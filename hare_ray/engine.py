@@ -337,7 +337,7 @@ def _check_imports(units: list[Unit]) -> None:
     """Raise ModuleNotFoundError for the first package that is not installed here, before anything runs."""
     for unit in units:
         for stage in unit.members if isinstance(unit, Pass) else [unit]:
-            for name in stage.packages():
+            for name in stage.required_packages():
                 if importlib.util.find_spec(name) is None:
                     raise ModuleNotFoundError(f"{stage!r} needs {name}, which is not installed", name=name)
 

@@ -114,7 +114,7 @@ class Stage:
             if field.name not in self.unidentified:
                 yield field.name, getattr(self, field.name)
 
-    def packages(self) -> tuple[str, ...]:
+    def required_packages(self) -> tuple[str, ...]:
         """Packages that it needs: `imports`, unless the fields decide."""
         return self.imports
 

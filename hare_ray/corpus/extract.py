@@ -55,7 +55,7 @@ class Extract(Map):
         if self.engine not in ("model", "resiliparse", "trafilatura"):
             raise ValueError(f"given the engine {self.engine!r}, expected model, resiliparse or trafilatura")
 
-    def packages(self) -> tuple[str, ...]:
+    def required_packages(self) -> tuple[str, ...]:
         """Those of every engine, and of the one that is asked for."""
         return (*self.imports, "trafilatura") if self.engine == "trafilatura" else self.imports
 
