@@ -143,7 +143,7 @@ def crawled(choice: cli.Choice, scale: Scale) -> Stage:
 
 
 def cleaned(crawl: Stage, sample: float) -> Redact:
-    """Main text in the wanted languages (paper, section 2: non-English, incomplete, private, links)."""
+    """Main text in the wanted languages (paper, section 2); of a page with an address or two, these alone go."""
     pages = Read(files=crawl, sample=sample, max_payload_bytes=8 * MIB)
     text = Extract(
         docs=pages, engine="model", max_payload_bytes=8 * MIB, max_depth=1000, max_broken_share=0.01, min_chars=200
@@ -156,7 +156,6 @@ def cleaned(crawl: Stage, sample: float) -> Redact:
         heuristics("rules", text, min_words=50),
     )
     accepted = Keep(label="accepted", docs=text, verdicts=verdicts, carry=("lang_score", "words"))
-    # Rules drop a page of addresses; of a page with one or two, these alone go.
     return Redact(label="clean", docs=accepted, placeholders=tuple(Placeholder(kind, f"<{kind}>") for kind in KINDS))
 
 
