@@ -44,6 +44,18 @@ _FINISHERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 """The multipliers of splitmix64."""
 
 
+def packed_schema(sequence_tokens: int, token_bytes: int) -> pa.Schema:
+    """Columns of packed sequences: the width of a row is their length in bytes."""
+    return pa.schema(
+        [
+            pa.field("tokens", pa.binary(sequence_tokens * token_bytes), nullable=False),
+            pa.field("lengths", pa.list_(pa.uint32()), nullable=False),
+            pa.field("documents", pa.list_(pa.binary(16)), nullable=False),
+            pa.field("starts", pa.list_(pa.uint32()), nullable=False),
+        ]
+    )
+
+
 class Pack(Map):
     """Packed rows of `sequence_tokens` tokens."""
 
@@ -75,14 +87,7 @@ class Pack(Map):
 
     def schema(self) -> pa.Schema:
         """The width of a row is a field."""
-        return pa.schema(
-            [
-                pa.field("tokens", pa.binary(self.sequence_tokens * self.token_bytes), nullable=False),
-                pa.field("lengths", pa.list_(pa.uint32()), nullable=False),
-                pa.field("documents", pa.list_(pa.binary(16)), nullable=False),
-                pa.field("starts", pa.list_(pa.uint32()), nullable=False),
-            ]
-        )
+        return packed_schema(self.sequence_tokens, self.token_bytes)
 
     def counts(self, rows: pa.Table) -> dict[str, int]:
         """Documents, pieces, and tokens of documents, of which special; and padding."""

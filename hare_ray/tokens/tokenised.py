@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from hare_ray.schema import REASON
 from hare_ray.stage import Files, Map, PartFunction, Stage
 from hare_ray.store import filesystem
-from hare_ray.tokens.pack import TOKEN_TYPES, Pieces
+from hare_ray.tokens.pack import TOKEN_TYPES, Pieces, packed_schema
 from hare_ray.tokens.token_files import Documents, Meaning, Split, documents, is_beside
 
 OFFSET_BYTES = 8
@@ -76,14 +76,7 @@ class Tokenised(Map):
 
     def schema(self) -> pa.Schema:
         """That of Pack."""
-        return pa.schema(
-            [
-                pa.field("tokens", pa.binary(self.sequence_tokens * self.token_bytes), nullable=False),
-                pa.field("lengths", pa.list_(pa.uint32()), nullable=False),
-                pa.field("documents", pa.list_(pa.binary(16)), nullable=False),
-                pa.field("starts", pa.list_(pa.uint32()), nullable=False),
-            ]
-        )
+        return packed_schema(self.sequence_tokens, self.token_bytes)
 
     def counts(self, rows: pa.Table) -> dict[str, int]:
         """Documents, pieces, and tokens of documents, none of them added here; and padding."""
