@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hare_ray.text.words import SEED, Int, finish, mix
+from hare_ray.text.hashing import SEED, Int, finish, mix
 
 ENTRIES_PER_BUCKET = 8
 """One cache line of hashes."""

@@ -27,7 +27,7 @@ from hare_ray.corpus.page_text import (
     TAG,
     Room,
 )
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 WORD_BUCKETS = 1 << 14
 """Of words and pairs of words in the text."""

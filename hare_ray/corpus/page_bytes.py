@@ -8,18 +8,13 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.page_tags import NAME_BYTES, code
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int, bare
 
 Bytes = NDArray[np.uint8]
 Byte: TypeAlias = "Int | np.uint8"
-
-bare = njit(cache=True, nogil=True, _nrt=False)
-"""Compiled without reference counts, for functions that make no arrays: Numba counts references of every array that is
-taken out of a tuple or cut, with atomic operations, which took nine tenths of the time of the scan."""
 
 ATTRIBUTES = [
     "class",

@@ -27,7 +27,7 @@ from hare_ray.corpus.page_bytes import bare
 from hare_ray.corpus.page_features import FEATURES, FOLLOWED, followed
 from hare_ray.corpus.page_tags import CELL, LINE, PARAGRAPH
 from hare_ray.corpus.page_text import BEFORE, BLOCKS, END, IS_ITEM, START, Room
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 FILE = Path(__file__).with_name("page_model.npz")
 FORESTS = ("first", "second")

@@ -47,7 +47,7 @@ from hare_ray.corpus.page_text import (
     Room,
     put_tex,
 )
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 BUCKETS = 1 << 13
 """Of words in class, id and itemprop."""

@@ -84,7 +84,7 @@ from hare_ray.corpus.page_text import (
     put_tex,
     put_text,
 )
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 _CODES, _EFFECTS, _GAPS, _SIGNS, _CLOSES, _MEMBER, _UNTIL, _, _ = tags()
 

@@ -30,7 +30,7 @@ from hare_ray.corpus.page_bytes import (
     is_space,
 )  # fmt: skip
 from hare_ray.corpus.page_tags import BIT, FNV_PRIME, FNV_SEED, WINDOWS_1252, references
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 (
     TEXT, BLOCKS, NODES, DEPTH, TOKENS, OPEN, GAP, ITEM, LINK, SPACE, BR,

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 DIGIT, UPPER, LOWER, LOCAL, KEY, HEX, ANCHOR, WORD = (1 << bit for bit in range(8))
 

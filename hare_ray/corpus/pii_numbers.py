@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.pii_bytes import DIGIT, HEX, NONE, UPPER, WORD, is_a, matches, run_end
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 _DOT, _COLON, _SPACE, _HYPHEN, _COMMA, _ZERO = (ord(c) for c in ".: -,0")
 _A = ord("A")

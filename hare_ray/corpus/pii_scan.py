@@ -26,7 +26,7 @@ from hare_ray.corpus.pii_bytes import ANCHOR, CLASSES, DIGIT, NONE, UPPER, is_a,
 from hare_ray.corpus.pii_numbers import card, iban, ipv4, ipv6
 from hare_ray.corpus.pii_signs import american, email, international, private_key, token, web_token
 from hare_ray.text import text_buffers
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 _AT, _PLUS, _OPEN, _HYPHEN, _COLON, _J, _TWO, _THREE = (ord(c) for c in "@+(-:J23")
 _COLON_PLACE = 4

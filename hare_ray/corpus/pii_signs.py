@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.pii_bytes import DIGIT, KEY, LOCAL, LOWER, NONE, UPPER, WORD, is_a, matches, run_end, starts_word
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 _DOT, _AT, _HYPHEN, _PLUS, _OPEN, _CLOSE, _SPACE, _SLASH = (ord(c) for c in ".@-+() /")
 _ONE, _TWO, _NINE = (ord(c) for c in "129")

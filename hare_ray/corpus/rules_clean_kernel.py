@@ -18,7 +18,8 @@ from hare_ray.corpus.rules_lines import content, shape
 from hare_ray.corpus.rules_marks import Marks, marks_of
 from hare_ray.corpus.rules_phrases import phrases_in
 from hare_ray.corpus.rules_scan import citation_end, line_break, scan_line
-from hare_ray.text.words import Int, Text, text_buffers
+from hare_ray.text.hashing import Int
+from hare_ray.text.words import Text, text_buffers
 
 _FEED = ord("\n")
 

@@ -45,8 +45,9 @@ from hare_ray.corpus.rules_marks import SIEVE_MASK, Marks, marks_of
 from hare_ray.corpus.rules_phrases import phrases_in
 from hare_ray.corpus.rules_repeats import STAMPS, Book, n_grams, new_book, paragraphs, piece, slots_of
 from hare_ray.corpus.rules_scan import chars_of, flags_at, line_break, scan_line
+from hare_ray.text.hashing import Int
 from hare_ray.text.spans import words_at
-from hare_ray.text.words import Int, Text, Words, text_buffers, words_of
+from hare_ray.text.words import Text, Words, text_buffers, words_of
 
 _FEED = ord("\n")
 _BY_LINE = GOPHER | C4 | HARE

@@ -37,7 +37,7 @@ from hare_ray.corpus.rules_counts import (
 )
 from hare_ray.corpus.rules_phrases import BAD, JAVASCRIPT, LOREM, POLICY
 from hare_ray.corpus.rules_scan import LINE_BULLET, LINE_LOWER, LINE_TRAILS, Scan, is_mark, last_bytes
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 _ELLIPSIS = 0x2E2E2E
 _ENDS = tuple(ord(char) for char in ".?!\"'")

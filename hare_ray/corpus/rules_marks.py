@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hare_ray.corpus.rules_chars import flag_table
 from hare_ray.corpus.rules_counts import Wanted
 from hare_ray.corpus.rules_phrases import Phrases, phrases_of
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 SIEVE_MASK = np.uint64(0xFFF)
 """Last bits of a hash, by which stop words are found."""

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hare_ray.text.words import Int
+from hare_ray.text.hashing import Int
 
 LOREM, JAVASCRIPT, POLICY, BAD = (1 << bit for bit in range(4))
 """Kinds of phrases."""

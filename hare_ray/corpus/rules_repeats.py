@@ -35,8 +35,8 @@ from hare_ray.corpus.rules_counts import (
 )
 from hare_ray.corpus.rules_marks import Marks
 from hare_ray.corpus.rules_scan import chars_of, flags_at
+from hare_ray.text.hashing import SEED, Int, finish, mix
 from hare_ray.text.spans import hash_bytes
-from hare_ray.text.words import SEED, Int, finish, mix
 
 STAMPS = 2 + len(TOP_NS) + len(DUPLICATE_NS)
 """Stamps a document uses up, one a kind of things: pieces, paragraphs, and n-grams, whose kind is n."""

@@ -26,7 +26,8 @@ from hare_ray.corpus.rules_chars import (
     STOP,
 )
 from hare_ray.corpus.rules_counts import ELLIPSES, LINK_CHARS, NUMBER_SIGNS
-from hare_ray.text.words import Int, decode
+from hare_ray.text.hashing import Int
+from hare_ray.text.word_kernel import decode
 
 LINE_LOWER, LINE_BULLET, LINE_TRAILS = (1 << bit for bit in range(3))
 """A line begins in lower case; begins with - or a bullet; ends in an ellipsis."""

@@ -16,7 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hare_ray.text.words import FINISHER, MULTIPLIER, SEED, Words, finish, mix
+from hare_ray.text.hashing import FINISHER, MULTIPLIER, SEED, finish, mix
+from hare_ray.text.words import Words
 
 BASE = MULTIPLIER
 """B: odd, and 3 modulo 4."""
@@ -29,6 +30,27 @@ _S35 = np.uint64(35)
 
 
 @njit(cache=True, nogil=True)
+def leading_factor(n: int) -> np.uint64:
+    """B^n: what the word before an n-gram is multiplied by when it leaves the rolling sum."""
+    factor = np.uint64(1)
+    for _ in range(n):
+        factor *= BASE
+    return factor
+
+
+@njit(cache=True, nogil=True)
+def salt_of(n: int) -> np.uint64:
+    """Tells n-grams of different n apart."""
+    return np.uint64(n) * SEED
+
+
+@njit(cache=True, nogil=True)
+def finished(total: np.uint64, salt: np.uint64) -> np.uint64:
+    """The hash of an n-gram from its rolling sum."""
+    return finish(total ^ salt)
+
+
+@njit(cache=True, nogil=True)
 def _roll(
     words: NDArray[np.uint64],
     offsets: NDArray[np.int64],
@@ -36,10 +58,7 @@ def _roll(
     out: NDArray[np.uint64],
     out_offsets: NDArray[np.int64],
 ) -> None:
-    drop_factor = np.uint64(1)
-    for _ in range(n):
-        drop_factor *= BASE
-    salt = np.uint64(n) * SEED
+    drop, salt = leading_factor(n), salt_of(n)
     for document in range(len(offsets) - 1):
         first = offsets[document]
         place = out_offsets[document]
@@ -47,9 +66,9 @@ def _roll(
         for word in range(first, offsets[document + 1]):
             total = total * BASE + words[word]
             if word - first >= n:
-                total -= words[word - n] * drop_factor
+                total -= words[word - n] * drop
             if word - first >= n - 1:
-                out[place] = finish(total ^ salt)
+                out[place] = finished(total, salt)
                 place += 1
 
 

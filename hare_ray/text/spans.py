@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hare_ray.text.words import SEED, Int, Text, Words, finish, mix, text_buffers
+from hare_ray.text.hashing import SEED, Int, finish, mix
+from hare_ray.text.words import Text, Words, text_buffers
 
 WORD_BYTES = 8
 """Bytes that are hashed in one step."""

@@ -1,59 +1,32 @@
 """Folded words of an Arrow text column as 64-bit hashes, with their places, in one pass over the bytes.
 
-    words_of(text) -> Words   offsets int64[documents + 1], hashes uint64[words], starts, ends int32[words]
+    words_of(text) -> Words        offsets int64[documents + 1], hashes uint64[words], starts, ends int32[words]
+    table_words(docs) -> Words     the same without places, made once for all stages that look at one table
+    characters_of(text) -> Words   folded characters in place of words, for n-grams of characters
 
-Word w of document d has index offsets[d] <= w < offsets[d + 1]; its characters lie at bytes [starts[w],
-ends[w]) of the document's UTF-8. What a word is and how it is folded: `hare_ray.text.fold`. A null is an
-empty document.
+Word w of document d has index offsets[d] <= w < offsets[d + 1]; its characters lie at bytes [starts[w], ends[w]) of the
+document's UTF-8. What a word is and how it is folded: `hare_ray.text.fold`. A null is an empty document.
 
-The loop reads Arrow's buffers where they lie: no decoding, no Python string, no list of words, which is
-what makes filters and deduplication slow elsewhere. Per folded code point h = (h ^ c) * K and h ^= h >>
-32, one more multiplication and shift at the end of the word: a multiply-xorshift hash, in which two
-different words collide with a probability of about 2^-64.
+The loops (`hare_ray.text.word_kernel`) read Arrow's buffers where they lie: no decoding, no Python string, no list of
+words, which is what makes filters and deduplication slow elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
-from hare_ray.text.fold import (
-    CLASS_SHIFT,
-    IDEOGRAPHIC_LIMIT,
-    IGNORED,
-    LENGTH_MASK,
-    LIMIT,
-    SINGLE,
-    TAGS,
-    VALUE_BITS,
-    WORD,
-    Folds,
-    folds,
-)
+from hare_ray.text.fold import folds
+from hare_ray.text.hashing import Int
+from hare_ray.text.word_kernel import EXPANDED, Room, character_documents, word_documents
 
 Text: TypeAlias = "pa.Array | pa.ChunkedArray"
-Int: TypeAlias = "int | np.int64"
-
-SEED = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 / golden ratio: an arbitrary start that is not zero."""
-
-MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
-"""An odd 64-bit number with well mixed bits."""
-
-FINISHER = np.uint64(0xBF58476D1CE4E5B9)
-"""The first multiplier of splitmix64."""
-
-_FIRST_TAG, _LAST_TAG = TAGS
-_S32 = np.uint64(32)
-_VALUE_MASK = np.uint32((1 << VALUE_BITS) - 1)
-_SINGLE_ENTRY = np.uint32(SINGLE << CLASS_SHIFT)
-_IGNORED_ENTRY = np.uint32(IGNORED << CLASS_SHIFT)
 
 BYTES_PER_WORD = 5
 """First guess of the room needed: English has about 6 bytes a word. Where it is too little, room grows."""
@@ -108,165 +81,75 @@ def text_buffers(
         )
 
 
-@njit(cache=True, nogil=True)
-def decode(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[Int, Int]:
-    """Code point at byte `at` and the byte after it; broken UTF-8 gives U+FFFD for one byte."""
-    first = np.int64(data[at])
-    if first < 0x80:
-        return first, at + 1
-    length = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
-    if first < 0xC2 or first > 0xF4 or at + length > stop:
-        return 0xFFFD, at + 1
-    code = first & (0x7F >> length)
-    for place in range(at + 1, at + length):
-        byte = np.int64(data[place])
-        if byte & 0xC0 != 0x80:
-            return 0xFFFD, at + 1
-        code = code << 6 | byte & 0x3F
-    return code, at + length
+def words_of(text: Text, places: bool = True) -> Words:
+    """The folded words of every document of a string column; without `places`, starts and ends stay empty."""
+    return _walked(text, word_documents, 1, _room(places))[0]
 
 
-@njit(cache=True, nogil=True)
-def entry_of(code: Int, table: NDArray[np.uint32]) -> np.uint32:
-    """The table's entry, also for a code point beyond it."""
-    if code < LIMIT:
-        return table[code]
-    if code < IDEOGRAPHIC_LIMIT:
-        return np.uint32(code) | _SINGLE_ENTRY
-    if _FIRST_TAG <= code < _LAST_TAG:
-        return _IGNORED_ENTRY
-    return np.uint32(0)
+def characters_of(text: Text) -> Words:
+    """The folded characters of every document, a space between words; no places."""
+    return _walked(text, character_documents, EXPANDED, _room(False))[0]
 
 
-@njit(cache=True, nogil=True)
-def mix(state: np.uint64, value: np.uint64) -> np.uint64:
-    """One step of the running hash."""
-    state = (state ^ value) * MULTIPLIER
-    return state ^ (state >> _S32)
+def _room(places: bool) -> Room:
+    """Next to nothing; starts and ends that are empty stay empty."""
+    return Room(np.empty(1, np.uint64), np.empty(int(places), np.int32), np.empty(int(places), np.int32))
 
 
-@njit(cache=True, nogil=True)
-def finish(state: np.uint64) -> np.uint64:
-    """The hash of what was mixed in so far."""
-    state = (state ^ (state >> _S32)) * FINISHER
-    return state ^ (state >> _S32)
-
-
-class _Room(NamedTuple):
-    """Where words are written."""
-
-    hashes: NDArray[np.uint64]
-    starts: NDArray[np.int32]
-    ends: NDArray[np.int32]
-
-
-def _room(words: int) -> _Room:
-    return _Room(np.empty(words, np.uint64), np.empty(words, np.int32), np.empty(words, np.int32))
-
-
-@njit(cache=True, nogil=True)
-def _put(room: _Room, count: Int, state: np.uint64, start: Int, end: Int) -> Int:
-    room.hashes[count] = finish(state)
-    room.starts[count] = start
-    room.ends[count] = end
-    return count + 1
-
-
-@njit(cache=True, nogil=True)
-def _absorb(state: np.uint64, entry: np.uint32, fold: Folds) -> np.uint64:
-    """`state` after the fold of one WORD character."""
-    value = np.int64(entry & _VALUE_MASK)
-    length = np.int64(entry >> VALUE_BITS) & LENGTH_MASK
-    if length == 0:
-        return mix(state, np.uint64(value))
-    for place in range(value, value + length):
-        state = mix(state, np.uint64(fold.expansions[place]))
-    return state
-
-
-@njit(cache=True, nogil=True)
-def _put_single(room: _Room, count: Int, entry: np.uint32, fold: Folds, start: Int, end: Int) -> Int:
-    """One word per code point of the fold of one SINGLE character."""
-    value = np.int64(entry & _VALUE_MASK)
-    length = np.int64(entry >> VALUE_BITS) & LENGTH_MASK
-    if length == 0:
-        return _put(room, count, mix(SEED, np.uint64(value)), start, end)
-    for place in range(value, value + length):
-        count = _put(room, count, mix(SEED, np.uint64(fold.expansions[place])), start, end)
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _document(data: NDArray[np.uint8], begin: Int, stop: Int, fold: Folds, room: _Room, count: Int) -> Int:
-    """Write the words of one document from number `count` on; return the number after them."""
-    state = SEED
-    start = end = np.int64(-1)
-    at = begin
-    while at < stop:
-        here = at
-        code = np.int64(data[at])
-        if code < 0x80:
-            at += 1
-            entry = fold.table[code]
-        else:
-            code, at = decode(data, at, stop)
-            entry = entry_of(code, fold.table)
-        kind = entry >> CLASS_SHIFT
-        if kind == WORD:
-            state = _absorb(state, entry, fold)
-            start = here if start < 0 else start
-            end = at
-        elif kind != IGNORED:
-            if start >= 0:
-                count = _put(room, count, state, start - begin, end - begin)
-                state = SEED
-                start = -1
-            if kind == SINGLE:
-                count = _put_single(room, count, entry, fold, here - begin, at - begin)
-    if start >= 0:
-        count = _put(room, count, state, start - begin, end - begin)
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _documents(data, begins, stops, fold, room, offsets):  # noqa: ANN001, ANN202
-    """Write documents as long as the next one surely fits, having at most as many words as bytes.
-
-    Sets offsets[1:] of those from offsets[0] on; returns how many.
-    """
-    for document in range(len(begins)):
-        if stops[document] - begins[document] > len(room.hashes) - offsets[document]:
-            return document
-        offsets[document + 1] = _document(data, begins[document], stops[document], fold, room, offsets[document])
-    return len(begins)
-
-
-def words_of(text: Text) -> Words:
-    """The folded words of every document of a string column."""
+def _walked(text: Text, walk: Callable[..., Int], most: int, room: Room) -> tuple[Words, Room]:
+    """Words by a kernel that writes at most `most` of them per byte, and the room they lie in."""
     fold = folds()
     offsets = np.zeros(len(text) + 1, np.int64)
-    room = _room(0)
     first = 0
     for data, begins, stops in text_buffers(text):
         spans = stops - begins
-        if len(spans) and spans.max() > MAX_DOCUMENT_BYTES:
+        if spans.max(initial=0) > MAX_DOCUMENT_BYTES:
             raise ValueError(f"given a document of {spans.max()} bytes, expected at most {MAX_DOCUMENT_BYTES}")
         last = first + len(begins)
         done = 0
         while first + done < last:
-            guess = int(spans[done:].sum()) // BYTES_PER_WORD
-            room = _grown(room, int(offsets[first + done]), max(guess, int(spans[done])))
-            done += _documents(data, begins[done:], stops[done:], fold, room, offsets[first + done : last + 1])
+            guess = most * int(spans[done:].sum()) // BYTES_PER_WORD
+            room = _grown(room, int(offsets[first + done]), max(guess, most * int(spans[done])))
+            done += int(walk(data, begins[done:], stops[done:], fold, room, offsets[first + done : last + 1]))
         first = last
     count = int(offsets[-1])
-    return Words(offsets, room.hashes[:count], room.starts[:count], room.ends[:count])
+    return Words(offsets, room.hashes[:count], room.starts[:count], room.ends[:count]), room
 
 
-def _grown(room: _Room, count: int, more: int) -> _Room:
+def _grown(room: Room, count: int, more: int) -> Room:
     """`room` with its first `count` words and place for at least `more`."""
     if len(room.hashes) - count >= more:
         return room
-    larger = _room(max(count + more, 2 * count))
-    for new, old in zip(larger, room, strict=True):
-        new[:count] = old[:count]
-    return larger
+    return Room(*(_longer(old, count, max(count + more, 2 * count)) for old in room))
+
+
+def _longer(old: NDArray, count: int, size: int) -> NDArray:
+    new = np.empty(size if len(old) else 0, old.dtype)
+    new[:count] = old[:count]
+    return new
+
+
+class _Shared:
+    """The words of the table that was asked for last, as long as that lives; their memory for the next one."""
+
+    table: weakref.ref[pa.Table] | None = None
+    words: Words | None = None
+    room: Room | None = None
+
+    @classmethod
+    def forget(cls, table: weakref.ref[pa.Table]) -> None:
+        """Let go of the words with their table."""
+        if cls.table is table:
+            cls.table = cls.words = None
+
+
+def table_words(docs: pa.Table) -> Words:
+    """Words of the column `text`, without places; stages that ask for the same table object share them.
+
+    They are good until those of another table are asked for, which are written over them: fresh memory costs more than
+    the words that are put there.
+    """
+    if _Shared.words is None or _Shared.table is None or _Shared.table() is not docs:
+        words, _Shared.room = _walked(docs.column("text"), word_documents, 1, _Shared.room or _room(False))
+        _Shared.table, _Shared.words = weakref.ref(docs, _Shared.forget), words
+    return _Shared.words
