@@ -84,6 +84,13 @@ class Catalog:
         where = self.places[stage.fingerprint]
         return where.root.folder(where.folder, where.files, f"{where.folder} {where.content}")
 
+    def read_file(self, stage: Stage, name: str) -> bytes:
+        """One file of a Source or a finished Make."""
+        if isinstance(stage, Source):
+            return Root(stage.resolved[0]).read(name)
+        where = self.places[stage.fingerprint]
+        return where.root.read(f"{where.folder}/{name}")
+
     def names(self, stage: Stage) -> tuple[str, ...]:
         """Names of the files of a Source or a finished Make, below its folder. The folder may hold others."""
         if isinstance(stage, Source):

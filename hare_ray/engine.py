@@ -209,7 +209,7 @@ class Job:
         members = unit.members if isinstance(unit, Pass) else []
         outputs = unit.outputs if isinstance(unit, Pass) else [unit]
         for stage in outputs:
-            self._finish(stage, began, self._parts(stage, members) if isinstance(stage, Table) else made, ran)
+            self._finish(stage, began, self._parts(stage, members, made) if isinstance(stage, Table) else made, ran)
         self.progress.finished(unit, [self.manifests[stage.name] for stage in outputs])
         for stage in outputs:
             self._not_empty(stage)
@@ -281,7 +281,7 @@ class Job:
                     self.root.delete(place_)
                     result = engine.call(partial(made, desk), needs)
                 elif isinstance(stage, Gather):
-                    engine.call(partial(stage.gather, desk), needs)
+                    result = {"books": engine.call(partial(stage.gather, desk), needs) or {}}
                     check_aligned(desk)
                     self.root.delete(f"{place_}/scratch")
                 elif isinstance(stage, Rebalance):
@@ -290,8 +290,8 @@ class Job:
                 raise FailedError(f"{stage.name}: {error}") from error
         return result
 
-    def _parts(self, stage: Table, members: list[PartWise]) -> Manifest:
-        """Parts and books of a finished table, from its commits."""
+    def _parts(self, stage: Table, members: list[PartWise], made: Manifest) -> Manifest:
+        """Parts and books of a finished table, from its commits and from what a Gather says of the whole."""
         done = commits(self.root, folder(stage))
         parts = [{k: v for k, v in done[p].items() if k not in ("books", "run")} for p in sorted(done)]
         books: dict[str, Any] = {}
@@ -306,7 +306,7 @@ class Job:
         return {
             "parts": parts,
             "schema": {f.name: str(f.type) for f in stage.schema()},
-            "books": books.get(stage.name, {}),
+            "books": books.get(stage.name, {}) | made.get("books", {}),
             "members": [m for m in inside if m["name"] != stage.name],
             "worker_seconds": {name: round(value, 2) for name, value in seconds.items()},
         }

@@ -54,6 +54,10 @@ class Desk:
         """The local folder with the files of a Source or Make."""
         return self.catalog.files(stage)
 
+    def read_file(self, stage: Stage, name: str) -> bytes:
+        """One file of a Source or Make; the others stay where they are."""
+        return self.catalog.read_file(stage, name)
+
     def names(self, stage: Stage) -> tuple[str, ...]:
         """Names of the files of a Source or Make; a Source's folder may hold others that are not its."""
         return self.catalog.names(stage)

@@ -334,8 +334,8 @@ class Source(Barrier):
 class Gather(Barrier, Table):
     """Sees all parts of its inputs; writes an opinion on the base of its first table input, part by part."""
 
-    def gather(self, desk: Desk) -> None:
-        """Read through `desk`, write every part with `desk.write`."""
+    def gather(self, desk: Desk) -> dict[str, int] | None:
+        """Read through `desk`, write every part with `desk.write`; return what is to be told of the whole, if any."""
         raise TypeError(f"{self!r} has no gather")
 
     @property

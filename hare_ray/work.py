@@ -136,15 +136,23 @@ class PassWork:
         finally:
             faulthandler.cancel_dump_traceback_later()
 
-    def _input(self, flow: Flow, stage: Stage, columns: tuple[str, ...] | None) -> pa.Table:
+    def _input(self, flow: Flow, stage: Stage) -> pa.Table:
         if not isinstance(stage, Table):
             return self.splits[flow.part]
         if stage.name in flow.tables:
             return flow.tables[stage.name]
-        table = self.catalog.read(stage, flow.part, columns)
-        if columns is None:
-            flow.tables[stage.name] = table
-        return table
+        flow.tables[stage.name] = self.catalog.read(stage, flow.part, self._columns(stage))
+        return flow.tables[stage.name]
+
+    def _columns(self, stage: Stage) -> tuple[str, ...] | None:
+        """What the members look at of a table from outside; they share it, read once. None: all columns."""
+        asked = [
+            member.reads if parent is member.tables[0] else None
+            for member in self.members
+            for parent in member.parents
+            if parent.name == stage.name
+        ]
+        return None if None in asked else tuple(dict.fromkeys(name for names in asked for name in names or ()))
 
     def _step(self, flow: Flow, stage: PartWise) -> None:
         if isinstance(stage, Keep):
@@ -161,11 +169,10 @@ class PassWork:
             flow.books[stage.name] = {"rows": rows, "reasons": reasons(got)}
 
     def _arguments(self, flow: Flow, stage: PartWise) -> list[Any]:
-        first = stage.tables[0]
         return [
-            tuple(self._input(flow, s, None) for s in item)
+            tuple(self._input(flow, s) for s in item)
             if isinstance(item, tuple)
-            else self._input(flow, item, stage.reads if item is first else None)
+            else self._input(flow, item)
             for item in stage.tables
         ]
 
@@ -177,8 +184,8 @@ class PassWork:
         return _prepared[stage.fingerprint](*tables)
 
     def _map(self, flow: Flow, stage: Map) -> None:
-        docs = self._input(flow, stage.origin, None)
-        others = [self._input(flow, s, None) for s in stage.parents[1:] if isinstance(s, Table)]
+        docs = self._input(flow, stage.origin)
+        others = [self._input(flow, s) for s in stage.parents[1:] if isinstance(s, Table)]
         got = self._call(flow, stage, [docs, *others])
         arrived = len(docs) if isinstance(stage.origin, Table) else 0
         if len(got) < arrived and not stage.derives:
@@ -197,12 +204,12 @@ class PassWork:
         }
 
     def _keep(self, flow: Flow, stage: Keep) -> None:
-        docs = self._input(flow, stage.docs, None)
-        verdicts = [self._input(flow, verdict, None) for verdict in stage.verdicts]
+        docs = self._input(flow, stage.docs)
+        verdicts = [self._input(flow, verdict) for verdict in stage.verdicts]
         verdict = judged(verdicts, [v.name for v in stage.verdicts])
         gone = pc.is_valid(verdict.column("reason"))
         row = pa.array(range(len(docs)), pa.uint32())
-        opinions = [self._input(flow, opinion, None) for opinion in stage.opinions]
+        opinions = [self._input(flow, opinion) for opinion in stage.opinions]
         for opinion in (*verdicts, *opinions):
             for name in set(stage.carry) & set(opinion.column_names):
                 docs = docs.drop_columns([name]) if name in docs.column_names else docs

@@ -36,10 +36,9 @@ from hare_ray.leakage.holdout import HoldOut
 from hare_ray.leakage.index import LeakIndex
 from hare_ray.leakage.items import EvaluationItems
 from hare_ray.model.export_stage import Export
-from hare_ray.model.shape import Shape
 from hare_ray.priors import load, shares
-from hare_ray.priors.paper import Paper, Training
 from hare_ray.priors.prompts import CONTINUATION, load_prompts, load_refusals
+from hare_ray.priors.scales import Scale, scale_of
 from hare_ray.priors.tasks import instructions_file, load_forms, load_templates
 from hare_ray.quality import Committee, Score, Select
 from hare_ray.stage import Keep, Make, Rebalance, Source, Stage, Table
@@ -54,35 +53,6 @@ from hare_ray.synth.writer import Writer, writer
 from hare_ray.tokens import Mixture, Pack, Tokenizer
 from hare_ray.train.pretrain import Pretrain, Schedule
 
-
-@dataclass(frozen=True)
-class Scale:
-    """What grows with the corpus."""
-
-    demo_pages: int | None  # of the crawl that is made here; None: the crawl is yours (--source)
-    demo_files: int
-    part_mib: int
-    evaluation_documents: int
-    paper: Paper  # model, training and tokens of both stages
-    workers: int  # of training; one GPU each where there are GPUs
-    micro_batch: int  # sequences a worker takes through the model at a time
-    checkpoint_steps: int
-    prompts: tuple[int, int]  # for D2 and for D3, at most
-    gpus: int  # of one replica of a served LLM; training takes one a worker. 0: no GPUs at all
-    writers: tuple[str, str]  # of D2 and D3 unless --llm names one; empty: the stage-1 model itself
-
-
-TRAINING = Training(
-    sequence_tokens=2048, batch_tokens=2_097_152, learning_rate=3e-4, warmup_steps=2000, decay_share=0.1,
-    betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1, gradient_clip=1.0, precision="bfloat16", zero_stage=1,
-)  # fmt: skip
-TINY = replace(TRAINING, sequence_tokens=512, batch_tokens=2048, learning_rate=3e-3, warmup_steps=10)
-HARE_1B = Shape(layers=22, hidden=2048, heads=32, kv_heads=8, mlp_hidden=5632, vocabulary=32_000, tied=False)
-HARE_250M = Shape(layers=16, hidden=1024, heads=16, kv_heads=4, mlp_hidden=2816, vocabulary=32_000, tied=False)
-DEMO_3M = Shape(layers=6, hidden=192, heads=6, kv_heads=2, mlp_hidden=512, vocabulary=4096, tied=True)
-SMOKE_1M = Shape(layers=2, hidden=128, heads=4, kv_heads=2, mlp_hidden=352, vocabulary=1024, tied=True)
-WRITERS = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Qwen/Qwen1.5-32B-Chat")  # the paper's (A.2, A.3)
-
 INSTRUCTIONS = ""
 """Your instruction data: path, glob or URL of JSONL(.gz) files (the paper: OpenHermes-2.5, Auto-CoT, Dolly and more);
 empty: the few dozen rows of hare_ray/priors/instructions.jsonl."""
@@ -94,14 +64,6 @@ TEXT_FIELDS = (  # of a benchmark item; each has some of them
     "question", "query", "text", "prompt", "sentence", "goal", "ctx", "endings", "choices", "options", "answer",
 )  # fmt: skip
 
-PAPER_1B = Paper("HARE 1.1 B", HARE_1B, TRAINING, 52e9, 548e9)
-PAPER_250M = Paper("HARE ablation, 0.25 B", HARE_250M, TRAINING, 52e9, 448e9)
-SCALES = {
-    "smoke": Scale(60, 2, 1, 50, Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3), 2, 2, 10, (8, 4), 0, ("", "")),
-    "demo": Scale(3000, 10, 1, 200, Paper("demo", DEMO_3M, TINY, 150e3, 75e3), 2, 2, 20, (100, 50), 0, ("", "")),
-    "250m": Scale(None, 0, 96, 20_000, PAPER_250M, 8, 16, 1000, (28_000_000, 16_000_000), 4, WRITERS),
-    "1b": Scale(None, 0, 96, 20_000, PAPER_1B, 16, 8, 1000, (28_000_000, 16_000_000), 4, WRITERS),
-}
 MIB = 1 << 20
 
 
@@ -368,13 +330,6 @@ def trained(stage: str, mixture: Mixture, tokenizer: Tokenizer, scale: Scale, be
 def exported(label: str, stage: Pretrain, tokenizer: Tokenizer) -> Export:
     """The model as transformers, vLLM and lm-eval load it; positions are rotary, so prompts may be longer."""
     return Export(label=label, trained=stage, tokenizer=tokenizer, dtype="bfloat16", context_tokens=2048)
-
-
-def scale_of(name: str | None) -> Scale:
-    """The scale called `name`; demo where none is named."""
-    if (name or "demo") not in SCALES:
-        raise ValueError(f"there is no scale {name!r}; expected one of {', '.join(SCALES)}")
-    return SCALES[name or "demo"]
 
 
 def main() -> int:
