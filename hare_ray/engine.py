@@ -349,6 +349,7 @@ def made(desk: Desk) -> Manifest:
     shutil.rmtree(desk.folder, ignore_errors=True)  # a worker that died may have left files
     desk.folder.mkdir(parents=True)
     consumed = stage.make(desk)
+    desk.root.delete(f"{folder(stage)}/scratch")
     files = []
     for path in sorted(p for p in desk.folder.rglob("*") if p.is_file()):
         name = path.relative_to(desk.folder).as_posix()

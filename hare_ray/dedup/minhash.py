@@ -1,24 +1,29 @@
-"""MinHash with banding: one 64-bit key per band, equal for two documents with probability close to s^rows.
+"""MinHash sketches of one byte per permutation, and the keys of their bands.
 
-    (offsets, hashes) of word n-grams
-        ->  minima uint32[documents, bands * rows]  ->  keys uint64[documents, bands]
+    words -> n-grams -> minimum of every permutation -> its byte: sketch uint8[documents, width]
+    band_keys(sketch) -> uint64[documents, bands]         equal for two documents with probability close to s^rows
+    similarity(sketch, sketch) -> float32                 estimate of s, the Jaccard similarity of the n-grams
 
-Permutation j of the shingles is x -> (a_j x + b_j) mod 2^32 with a_j odd, x the two halves of the 64-bit
-n-gram hash folded together. The minimum over a document's shingles is equal in two documents with
-probability s, their Jaccard similarity, so that the share of equal minima estimates s with standard error
-sqrt(s (1 - s) / k), and they meet in at least one of b bands of r rows with probability 1 - (1 - s^r)^b
-(Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.4). Every permutation sees every shingle:
-one-permutation and sampling schemes are quicker still but lose recall where a few words are inserted. Since
-x is well mixed already and the a_j are random, the cheap linear family shows no measurable bias; the tests
-hold it to the formulas above.
+width = bands * rows, where a band has 8 rows or more. A shorter one would have so few keys that strangers meet by the
+million, so its sketch goes on with a second byte of all minima, a third and a fourth, until a key has its 64 bits.
 
-The loop runs over permutations outside and shingles inside, a minimum in a register and a block of shingles
-in the first-level cache, which the compiler turns into vector instructions: reading words costs more than
-112 permutations.
+Permutation j of the shingles is x -> (a_j x + b_j) mod 2^32 with a_j odd, x the two halves of the 64-bit n-gram hash
+folded together. Two documents have the same minimum with probability s (Broder 1997), hence the same byte of its hash
+with probability e = s + (1 - s) / 256 (b-bit minwise hashing, b = 8; Li and Koenig 2010). They meet in at least one of
+b bands of r rows with probability 1 - (1 - e^r)^b (Leskovec et al., Mining of Massive Datasets, 3.4); solving the share
+of equal bytes for s estimates it with standard error sqrt(e (1 - e) / (b r)) * 256 / 255. So the sketch is both what
+candidates are found by and what they are verified by: 112 bytes a document for 14 bands of 8, where minima of 32 bits
+take 448 and 64-bit keys another 112. At 8 rows a key is the band's bytes themselves.
 
-A document shorter than a shingle has none. Its keys come from the hash of its whole word sequence, so that
-it meets its equals and nobody else; one key shared by all of them would make all short documents copies of
-each other.
+Every permutation sees every shingle: one-permutation and sampling schemes are quicker still but lose recall where a few
+words are inserted. Since x is well mixed already and the a_j are random, the cheap linear family shows no measurable
+bias; the tests hold it to the formulas above.
+
+One loop over a document: its n-grams are rolled into a block in the first-level cache, then permutations outside and
+shingles inside, a minimum in a register, which the compiler turns into vector instructions. No n-gram is written out.
+
+A document shorter than a shingle has none. Its bytes come from the hash of its whole word sequence, so that it meets
+its equals and nobody else; one sketch shared by all of them would make all short documents copies of each other.
 """
 
 from __future__ import annotations
@@ -27,18 +32,31 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.text.ngrams import BASE, finished, leading_factor, salt_of
+from hare_ray.text.words import Words
+
 BLOCK_SHINGLES = 2048
 """Shingles handled at a time: 8 KiB of the first-level cache."""
 
+KEY_BYTES = 8
+"""Rows of a band whose bytes are its key without further hashing."""
+
+LEVELS = 256.0
+"""Values of a byte: unequal minima agree in it once in so many."""
+
 _S32 = np.uint64(32)
 _S31 = np.uint64(31)
+_S24 = np.uint32(24)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN_32 = np.uint32(0x9E3779B1)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _FULL = np.uint32(0xFFFFFFFF)
 
+Permutations = tuple[NDArray[np.uint32], NDArray[np.uint32]]
 
-def permutations(count: int, seed: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+
+def permutations(count: int, seed: int) -> Permutations:
     """Odd multipliers and offsets of `count` permutations, from the raw stream of PCG64, which is fixed."""
     raw = np.random.PCG64(seed).random_raw(count).astype(np.uint64)
     return (raw >> _S32).astype(np.uint32) | np.uint32(1), (raw & np.uint64(_FULL)).astype(np.uint32)
@@ -54,62 +72,93 @@ def mixed(state: np.uint64, value: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def minima(
-    offsets: NDArray[np.int64],
-    hashes: NDArray[np.uint64],
-    multipliers: NDArray[np.uint32],
-    additions: NDArray[np.uint32],
-) -> NDArray[np.uint32]:
-    """Minimum of every permutation over every document's shingles; 2^32 - 1 where there are none."""
-    documents, count = len(offsets) - 1, len(multipliers)
-    out = np.full((documents, count), _FULL, np.uint32)
+def _lower(least: NDArray[np.uint32], block: NDArray[np.uint32], held: int, chosen: Permutations) -> None:
+    """Lower the minimum of every permutation by the first `held` shingles of a block."""
+    multipliers, additions = chosen
+    for j in range(len(multipliers)):
+        a, b, low = multipliers[j], additions[j], least[j]
+        for i in range(held):
+            low = min(low, np.uint32(a * block[i] + b))
+        least[j] = low
+
+
+@njit(cache=True, nogil=True)
+def _sketches(words, offsets, n, whole, chosen, out):  # noqa: ANN001, ANN202
+    drop, salt = leading_factor(n), salt_of(n)
+    count, width = len(chosen[0]), out.shape[1]
+    least = np.empty(count, np.uint32)
     block = np.empty(BLOCK_SHINGLES, np.uint32)
-    for document in range(documents):
-        for start in range(offsets[document], offsets[document + 1], BLOCK_SHINGLES):
-            held = min(BLOCK_SHINGLES, offsets[document + 1] - start)
-            for i in range(held):
-                shingle = hashes[start + i]
-                block[i] = np.uint32(shingle ^ (shingle >> _S32))
-            for j in range(count):
-                a, b, least = multipliers[j], additions[j], out[document, j]
-                for i in range(held):
-                    least = min(least, np.uint32(a * block[i] + b))
-                out[document, j] = least
+    for document in range(len(offsets) - 1):
+        first, last = offsets[document], offsets[document + 1]
+        if last - first < n:
+            for place in range(width):
+                out[document, place] = np.uint8(mixed(mixed(whole[document, 0], whole[document, 1]), np.uint64(place)))
+            continue
+        least[:] = _FULL
+        total = np.uint64(0)
+        for word in range(first, first + n - 1):
+            total = total * BASE + words[word]
+        held = 0
+        for word in range(first + n - 1, last):
+            total = total * BASE + words[word]
+            if word - first >= n:
+                total -= words[word - n] * drop
+            shingle = finished(total, salt)
+            block[held] = np.uint32(shingle ^ (shingle >> _S32))
+            held += 1
+            if held == BLOCK_SHINGLES:
+                _lower(least, block, held, chosen)
+                held = 0
+        _lower(least, block, held, chosen)
+        for place in range(width):
+            # The bytes are of the minimum's hash: minima themselves lie near 0.
+            hashed = np.uint32(least[place % count] * _GOLDEN_32)
+            out[document, place] = np.uint8(hashed >> (_S24 - np.uint32(8 * (place // count))))
+
+
+def sketches(words: Words, n: int, whole: NDArray[np.uint64], chosen: Permutations, width: int) -> NDArray[np.uint8]:
+    """Sketch [documents, width] of the n-grams of words; `whole`: 128-bit hashes, of what is too short."""
+    out = np.empty((len(words), width), np.uint8)
+    _sketches(words.hashes, words.offsets, n, whole, chosen, out)
     return out
 
 
 @njit(cache=True, nogil=True)
-def _band_keys(
-    offsets: NDArray[np.int64],
-    least: NDArray[np.uint32],
-    whole: NDArray[np.uint64],
-    bands: int,
-    seed: np.uint64,
-) -> NDArray[np.uint64]:
-    documents, rows = len(least), least.shape[1] // bands
-    out = np.empty((documents, bands), np.uint64)
-    for document in range(documents):
-        short = offsets[document] == offsets[document + 1]
+def _hashed_keys(sketch: NDArray[np.uint8], bands: int, rows: int, out: NDArray[np.uint64]) -> None:
+    for document in range(len(sketch)):
         for band in range(bands):
-            # The band's number is part of its key: equal rows in different bands mean nothing.
-            key = mixed(seed, np.uint64(2 * band + (1 if short else 0)))
-            if short:
-                key = mixed(mixed(key, whole[document, 0]), whole[document, 1])
-            else:
-                for row in range(band * rows, (band + 1) * rows):
-                    key = mixed(key, np.uint64(least[document, row]))
+            key = np.uint64(band)
+            for plane in range(0, sketch.shape[1], bands * rows):
+                for place in range(plane + band * rows, plane + (band + 1) * rows):
+                    key = mixed(key, np.uint64(sketch[document, place]))
             out[document, band] = key
+
+
+@njit(cache=True, nogil=True)
+def _told_apart(keys: NDArray[np.uint64]) -> None:
+    for document in range(len(keys)):
+        for band in range(keys.shape[1]):
+            keys[document, band] = mixed(np.uint64(band), keys[document, band])
+
+
+def band_keys(sketch: NDArray[np.uint8], bands: int, rows: int) -> NDArray[np.uint64]:
+    """Keys [documents, bands] of sketches, well mixed; equal rows in different bands have different keys."""
+    if rows == KEY_BYTES:
+        keys = np.ascontiguousarray(sketch).view(np.uint64).reshape(len(sketch), bands).copy()
+        _told_apart(keys)
+    else:
+        keys = np.empty((len(sketch), bands), np.uint64)
+        _hashed_keys(sketch, bands, rows, keys)
+    return keys
+
+
+@njit(cache=True, nogil=True)
+def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
+    """Estimated Jaccard similarity of sketches of `count` = bands * rows minima, pair by pair: 0 to 1."""
+    out = np.empty(len(first), np.float32)
+    for pair in range(len(first)):
+        equal = 0
+        for place in range(count):
+            equal += np.int64(first[pair, place] == second[pair, place])
+        out[pair] = max(0.0, (equal / count - 1 / LEVELS) / (1 - 1 / LEVELS))
     return out
-
-
-def band_keys(
-    shingles: tuple[NDArray[np.int64], NDArray[np.uint64]],
-    whole: NDArray[np.uint64],
-    bands: int,
-    rows: int,
-    seed: int,
-) -> NDArray[np.uint64]:
-    """Keys [documents, bands] from the n-grams (offsets, hashes) and 128-bit hashes `whole` of documents."""
-    offsets, hashes = shingles
-    least = minima(offsets, hashes, *permutations(bands * rows, seed))
-    return _band_keys(offsets, least, whole, bands, np.uint64(seed))

@@ -42,6 +42,9 @@ VALUE_BITS, LENGTH_MASK, CLASS_SHIFT = 21, 31, 30
 
 APOSTROPHES = frozenset("'`\u00b4\u02b9\u02bb\u02bc\u02bd\u2018\u2019\u201b\uff07")
 
+DOTLESS_I = "\u0131"
+"""Turkish and its kin write it I in capitals, which is folded to i; without a fold of its own it would differ there."""
+
 SPELLING_MARKS = frozenset({0, 9, 84, 91, 103, 107, 118, 122, 129, 130, 132})
 """Canonical combining classes of marks that spell: vowel signs and virama (0, 9), vowels and tones of Telugu
 (84, 91), Thai (103, 107), Lao (118, 122) and Tibetan (129, 130, 132). All others are accents and points."""
@@ -105,6 +108,8 @@ def class_of(char: str) -> int:
 
 def folded(char: str) -> str:
     """The folded form of a WORD or SINGLE character; itself where its fold holds separators (one half)."""
+    if char == DOTLESS_I:
+        return "i"
     if ord(char) >= LIMIT or unicodedata.normalize("NFKD", char) == char == char.casefold():
         return char
     bare = "".join(c for c in unicodedata.normalize("NFKD", char) if class_of(c) != IGNORED)

@@ -1,81 +1,16 @@
-"""Duplicates on an in-memory desk: reasons, the rule of the kept copy, independence of order and cutting."""
+"""Duplicates of texts on an in-memory desk: reasons, the rule of the kept copy, independence of order and cutting."""
 
 import os
 import random
-from itertools import pairwise
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-import xxhash
 
-from hare_ray.dedup.duplicates import Duplicates, plan_of
-from hare_ray.dedup.signature import Signature
+from hare_ray.dedup.duplicates import Duplicates
+from hare_ray.dedup.plan import plan_of
 from hare_ray.schema import DOCUMENT
-from hare_ray.stage import Table
 from tests.corpus.reading import json_lines, read_bytes
-
-
-class Documents(Table):
-    writes = DOCUMENT
-
-
-DOCS = Documents(label="docs")
-SIGNATURE = Signature(docs=DOCS, ngram=5, bands=14, rows=8, seed=1)
-SIGN = SIGNATURE.prepare(lambda stage: Path())
-
-
-class MemoryDesk:
-    def __init__(self, tables):
-        self.tables, self.written, self.objects = tables, {}, {}
-
-    def rows(self, stage):
-        return [len(table) for table in self.tables[stage.name]]
-
-    def read(self, stage, part, columns=None):
-        table = self.tables[stage.name][part]
-        return table.select(list(columns)) if columns is not None else table
-
-    def map(self, function, items):
-        return [function(item) for item in items]
-
-    def put(self, name, data):
-        self.objects[name] = data
-
-    def get(self, name):
-        return self.objects[name]
-
-    def write(self, part, table):
-        self.written[part] = table
-
-
-def document(text, url="https://example.org", file="a.warc", offset=0):
-    payload = f"{url}\n{text}".encode()
-    return {
-        "id": xxhash.xxh3_128_digest(payload),
-        "url": url,
-        "file": file,
-        "offset": offset,
-        "title": None,
-        "text": text,
-    }
-
-
-def duplicates(rows, cuts=(), memory_bytes=1 << 30):
-    """Verdicts per row, with the rows cut into parts at `cuts`."""
-    edges = [0, *sorted(cuts), len(rows)]
-    parts = [pa.Table.from_pylist(rows[a:b], DOCUMENT) for a, b in pairwise(edges)]
-    stage = Duplicates(docs=DOCS, signatures=SIGNATURE, memory_bytes=memory_bytes)
-    desk = MemoryDesk({"docs": parts, SIGNATURE.name: [SIGN(part) for part in parts]})
-    stage.gather(desk)
-    assert [len(desk.written[part]) for part in range(len(parts))] == [len(part) for part in parts]
-    assert all(table.schema == stage.schema() for table in desk.written.values())
-    return pa.concat_tables(desk.written[part] for part in range(len(parts))).to_pylist()
-
-
-def words(count, seed):
-    draw = random.Random(seed)
-    return [f"w{draw.randrange(10**6)}" for _ in range(count)]
+from tests.dedup.crawl import DOCS, SIGNATURE, Documents, document, duplicates, words
 
 
 def reasons(rows, **how):
@@ -85,7 +20,13 @@ def reasons(rows, **how):
 def test_unique_documents_are_clusters_of_their_own():
     rows = [document(" ".join(words(60, seed))) for seed in range(20)]
     for row, verdict in zip(rows, duplicates(rows, cuts=(7, 7, 13)), strict=True):
-        assert verdict == {"reason": None, "detail": None, "duplicate_cluster": row["id"], "duplicates": 1}
+        assert verdict == {
+            "reason": None,
+            "detail": None,
+            "duplicate_cluster": row["id"],
+            "duplicates": 1,
+            "similarity": None,
+        }
 
 
 def test_same_record_keeps_the_first_by_file_and_offset():
@@ -108,15 +49,6 @@ def test_a_record_read_from_two_files_is_the_same_record(tmp_path):
         (None, None, 2),
         ("same_record", "https://1", 2),
     ]
-
-
-def test_same_record_also_where_there_are_no_words():
-    rows = [
-        document("", "https://a", offset=0),
-        document("", "https://a", offset=1),
-        document("", "https://b"),
-    ]
-    assert reasons(rows) == [None, "same_record", None]
 
 
 def test_exact_duplicate_names_the_kept_copy():
@@ -146,7 +78,7 @@ def test_reasons_speak_of_the_kept_copy():
     rows += [document(" ".join(long), "https://l2"), document(" ".join(short), "https://s", offset=2)]
     verdicts = reasons(rows)
     assert sorted(map(str, (verdicts[0], verdicts[2]))) == ["None", "exact_duplicate"]
-    assert (verdicts[1], verdicts[3]) == ("near_duplicate", "same_record")
+    assert (verdicts[1], verdicts[3]) == ("near_duplicate", "near_duplicate")
 
 
 def test_short_documents_meet_only_their_equals():
@@ -157,8 +89,12 @@ def test_short_documents_meet_only_their_equals():
 
 
 @pytest.mark.parametrize("text", ["", None, " \n\t", "...!?"])
-def test_documents_without_words_are_never_copies(text):
-    assert reasons([document(text, f"https://{i}") for i in range(4)]) == [None] * 4
+def test_documents_without_words_are_dropped_and_never_copies(text):
+    rows = [document(text, "https://a", offset=i) for i in range(4)]
+    for row, verdict in zip(rows, duplicates(rows), strict=True):
+        assert verdict == {
+            "reason": "no_words", "detail": None, "duplicate_cluster": row["id"], "duplicates": 1, "similarity": None,
+        }  # fmt: skip
 
 
 def test_no_rows_and_empty_parts():
@@ -207,39 +143,43 @@ def test_result_does_not_depend_on_order_parts_or_memory():
         "same_record",
         "exact_duplicate",
         "near_duplicate",
+        "no_words",
     }
     draw = random.Random(6)
     for memory_bytes in (1 << 30, 40_000, 5_000):
         for parts in (1, 2, 11):
             order = draw.sample(range(len(rows)), len(rows))
             cuts = [draw.randrange(len(rows)) for _ in range(parts - 1)]
-            verdicts = duplicates([rows[i] for i in order], cuts, memory_bytes)
+            verdicts = duplicates([rows[i] for i in order], cuts, memory_bytes=memory_bytes)
             assert dict(zip([key[i] for i in order], verdicts, strict=True)) == expected
 
 
 def test_every_cluster_keeps_exactly_one_row():
     verdicts = duplicates(corpus(), cuts=(5, 30))
-    for cluster in {v["duplicate_cluster"] for v in verdicts}:
+    for cluster in {v["duplicate_cluster"] for v in verdicts if v["reason"] != "no_words"}:
         members = [v for v in verdicts if v["duplicate_cluster"] == cluster]
         assert [v["reason"] for v in members].count(None) == 1
         assert {v["duplicates"] for v in members} == {len(members)}
 
 
 def test_less_memory_means_more_partitions_and_groups():
-    assert plan_of([100], 16, 1 << 30).partitions == 1
-    plan = plan_of([1000] * 50, 16, 1 << 20)
-    assert plan.partitions == 37 and 30 < len(plan.groups) <= 37
+    assert plan_of([100], (14, 112), 1 << 30).partitions == 1
+    plan = plan_of([1000] * 50, (14, 112), 1 << 20)
+    assert (plan.partitions, plan.band_bits) == (64, 6)
+    assert 30 < len(plan.groups) <= 50
     assert [part for group in plan.groups for part in group] == list(range(50))
 
 
 def test_signatures_of_other_documents_are_refused():
     other = Documents(label="other")
     with pytest.raises(ValueError, match="base"):
-        Duplicates(docs=other, signatures=SIGNATURE)
+        Duplicates(docs=other, signatures=SIGNATURE, min_similarity=0.5, prefer=())
 
 
 def test_memory_does_not_change_the_fingerprint():
-    one, two = (Duplicates(docs=DOCS, signatures=SIGNATURE, memory_bytes=m) for m in (1, 2))
+    one, two = (
+        Duplicates(docs=DOCS, signatures=SIGNATURE, min_similarity=0.5, prefer=(), memory_bytes=m) for m in (1, 2)
+    )
     assert one.fingerprint == two.fingerprint
 
 
