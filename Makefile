@@ -7,7 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: demo smoke test test-quick install lock clean
-.PHONY: bench-engine bench-extract bench-filters bench-language bench-corpus page-model fuzz-pages fuzz-readers fuzz-rows
+.PHONY: bench-engine bench-extract bench-filters bench-language bench-corpus bench-dedup
+.PHONY: bench-dedup-scale bench-decontam page-model fuzz-pages fuzz-readers fuzz-rows
 
 demo: .venv/installed
 	$(BIN)/python jobs/hare.py --scale demo --root runs/demo
@@ -55,6 +56,15 @@ bench-language: .venv/installed
 
 bench-corpus: .venv/installed .bench/datatrove/installed
 	$(BIN)/python -m tests.bench.corpus
+
+bench-dedup: .venv/installed .bench/datatrove/installed .bench/datajuicer/installed .bench/textdedup/installed .bench/sketches/installed
+	$(BIN)/python -m tests.bench.dedup
+
+bench-dedup-scale: .venv/installed
+	$(BIN)/python -m tests.bench.dedup_scale
+
+bench-decontam: .venv/installed .bench/datatrove/installed
+	$(BIN)/python -m tests.bench.decontam
 
 .bench/%/installed: tests/bench/peers/%.txt
 	$(PYTHON) -m venv $(@D)

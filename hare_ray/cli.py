@@ -124,6 +124,21 @@ def chosen(options: argparse.Namespace) -> Choice:
     return Choice(options.scale, options.source, options.sample, options.llm)
 
 
+def job(recipe: Recipe, words: str | None, facts: Callable[[Choice], list[Grid]]) -> int:
+    """The command line of a recipe in jobs/: run and report, or, after `facts`, the plan alone."""
+    found = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_choice(found)
+    found.add_argument("--plan", action="store_true", help="print every number of the recipe; nothing runs")
+    options = found.parse_args()
+    console = console_for()
+
+    def plan() -> None:
+        console.print(*facts(chosen(options)))
+        plan_command(recipe, options, console)
+
+    return explained(plan if options.plan else lambda: run_command(recipe, options, console), console_for(stderr=True))
+
+
 def fraction(text: str) -> float:
     """A share in (0, 1]."""
     value = float(text)
@@ -141,6 +156,7 @@ def load_recipe(path: str) -> Recipe:
         raise ValueError(f"{path} is not a Python file; give a recipe such as jobs/hare.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up while it runs
+    sys.path.insert(0, str(file.resolve().parent))  # its parts may lie beside it, as with any script
     try:
         spec.loader.exec_module(module)
     finally:

@@ -170,9 +170,7 @@ class PassWork:
 
     def _arguments(self, flow: Flow, stage: PartWise) -> list[Any]:
         return [
-            tuple(self._input(flow, s) for s in item)
-            if isinstance(item, tuple)
-            else self._input(flow, item)
+            tuple(self._input(flow, s) for s in item) if isinstance(item, tuple) else self._input(flow, item)
             for item in stage.tables
         ]
 

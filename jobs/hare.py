@@ -8,35 +8,31 @@
 What the paper leaves open is a named number with a reason: see hare_ray/priors/open_points.toml, which `--plan` prints.
 """
 
-import argparse
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.table import Table as Grid
 
+from hare_documents import MIB, Unique, cleaned, crawled, deduplicated, heuristics, opted_out
 from hare_ray import cli
 from hare_ray.cluster import Assign, ClusterMap, Embed, KMeans, LabelClusters
 from hare_ray.cluster.packaged import embedder
-from hare_ray.corpus.blocklist import BlockList
-from hare_ray.corpus.demo_crawl import DemoCrawl
-from hare_ray.corpus.demo_packages import DOCUMENTED, versions
-from hare_ray.corpus.extract import Extract
 from hare_ray.corpus.language import Language
-from hare_ray.corpus.pii import KINDS
-from hare_ray.corpus.read import Read
-from hare_ray.corpus.redact import Placeholder, Redact
-from hare_ray.corpus.rights import Rights
-from hare_ray.corpus.rules import Rules
-from hare_ray.corpus.rules_families import PUBLISHED_GOPHER, PUBLISHED_REPETITION, Hare
 from hare_ray.dedup.duplicates import Duplicates
 from hare_ray.dedup.signature import Signature
 from hare_ray.evaluate.harness import Evaluate
+from hare_ray.evaluate.tasks import LEADERBOARD
+from hare_ray.leakage.benchmarks import Benchmarks
+from hare_ray.leakage.certificate import Certificate
 from hare_ray.leakage.decontaminate import Decontaminate
 from hare_ray.leakage.holdout import HoldOut
 from hare_ray.leakage.index import LeakIndex
 from hare_ray.leakage.items import EvaluationItems
+from hare_ray.leakage.leaks import Rule
+from hare_ray.leakage.shards import CheckShards
 from hare_ray.model.export_stage import Export
 from hare_ray.priors import load, shares
+from hare_ray.priors.benchmarks import load_benchmark_forms, load_leaderboard
 from hare_ray.priors.prompts import CONTINUATION, load_prompts, load_refusals
 from hare_ray.priors.scales import Scale, scale_of
 from hare_ray.priors.tasks import instructions_file, load_forms, load_templates
@@ -56,15 +52,13 @@ from hare_ray.train.pretrain import Pretrain, Schedule
 INSTRUCTIONS = ""
 """Your instruction data: path, glob or URL of JSONL(.gz) files (the paper: OpenHermes-2.5, Auto-CoT, Dolly and more);
 empty: the few dozen rows of hare_ray/priors/instructions.jsonl."""
-BLOCKLISTS = ""
-"""Your lists of hosts and URLs to leave out: path, glob or URL of files with one a line; empty: none."""
 BENCHMARKS: tuple[str, ...] = ()
-"""Your benchmarks: paths, globs or URLs of JSONL(.gz) files. Text that shares a 13-gram with them is dropped."""
-TEXT_FIELDS = (  # of a benchmark item; each has some of them
-    "question", "query", "text", "prompt", "sentence", "goal", "ctx", "endings", "choices", "options", "answer",
-)  # fmt: skip
+"""Your benchmarks: paths, globs or URLs of JSONL(.gz) or Parquet files. Text that holds an item of them is dropped."""
 
-MIB = 1 << 20
+LEAKS = {  # n of the n-grams in common, and the share of a document's that may be: GPT-3's rule for web text,
+    # HARE's for what is written (A.4): of its n of 10 to 15 the strictest; of 4 to 8 see open_points.toml
+    "d1": (13, 0.0), "d2": (10, 0.5), "d3": (8, 0.5),
+}  # fmt: skip
 
 
 def recipe(choice: cli.Choice) -> tuple[Stage, ...]:
@@ -72,74 +66,35 @@ def recipe(choice: cli.Choice) -> tuple[Stage, ...]:
     scale = scale_of(choice.scale)
     clean = cleaned(crawled(choice, scale), choice.sample)
     unique = deduplicated(clean, scale)
-    items = held_out(unique, scale)
-    d1, topics = selected(decontaminated(unique, items), scale)
+    held = held_out(unique.texts, scale)
+    leaks = searched("d1", unique.texts, held)
+    leak_free = Keep(label="leak_free", docs=unique.texts, verdicts=(held.split, leaks))
+    d1, topics = selected(leak_free, unique, scale)
 
     tokenizer = Tokenizer(docs=d1, vocabulary=scale.paper.model.vocabulary, max_bytes=1 << 30)
-    open_data = packed("d1", d1, tokenizer, scale)
-    first = trained("stage_1", mixed("stage_1", (open_data,), (1.0,), scale), tokenizer, scale, before=None)
+    sources = [packed("d1", d1, tokenizer, scale)]
+    search, checks = [leaks], [read_again("d1", sources[0], held)]
+    seen = certificate("stage_1", search, checks, held)
+    first = trained("stage_1", mixed("stage_1", sources, (1.0,), scale), tokenizer, seen, scale)
     first_model = exported("stage_1_model", first, tokenizer)
 
     d2 = textbooks(d1, writer(choice.llm or scale.writers[0], first_model), scale)
-    d2 = refined("d2", d2, items, topics, scale)
+    d2, leaks = refined("d2", d2, held, topics, scale)
+    search.append(leaks)
     d3 = tasks(d1, d2, writer(choice.llm or scale.writers[1], first_model), scale)
-    d3 = refined("d3", d3, items, topics, scale)
+    d3, leaks = refined("d3", d3, held, topics, scale)
+    search.append(leaks)
 
-    sources = (open_data, packed("d2", d2, tokenizer, scale), packed("d3", d3, tokenizer, scale))
-    second = trained("stage_2", mixed("stage_2", sources, shares(), scale), tokenizer, scale, before=first)
+    sources += [packed("d2", d2, tokenizer, scale), packed("d3", d3, tokenizer, scale)]
+    checks += [read_again("d2", sources[1], held), read_again("d3", sources[2], held)]
+    seen = certificate("stage_2", search, checks, held)
+    second = trained("stage_2", mixed("stage_2", sources, shares(), scale), tokenizer, seen, scale, first)
     model = exported("model", second, tokenizer)
     judged = Evaluate(
-        models=(first_model, model), names=("stage 1", "stage 2"), items=items.items, max_items=None, seed=1,
-        context_tokens=scale.paper.training.sequence_tokens,
+        models=(first_model, model), names=("stage 1", "stage 2"), items=held.items, max_items=None, seed=1,
+        context_tokens=scale.paper.training.sequence_tokens, tasks=LEADERBOARD if scale.public_benchmarks else (),
     )  # fmt: skip
     return judged, d1, d2, d3, topics.labels, topics.dots
-
-
-def crawled(choice: cli.Choice, scale: Scale) -> Stage:
-    """The crawl: yours, or documentation pages made on this machine."""
-    if choice.source is None and scale.demo_pages is not None:
-        return DemoCrawl(pages=scale.demo_pages, files=scale.demo_files, packages=versions(DOCUMENTED))
-    location = choice.source or "your crawl: give --source"
-    # Pages inflate to five to seven times their stored bytes; parts are even again behind the first filters.
-    return Source(label="crawl", location=location, part_bytes=min(scale.part_mib, 32) * MIB)
-
-
-def cleaned(crawl: Stage, sample: float) -> Redact:
-    """Main text in the wanted languages (paper, section 2); of a page with an address or two, these alone go."""
-    pages = Read(files=crawl, sample=sample, max_payload_bytes=8 * MIB)
-    text = Extract(
-        docs=pages, engine="model", max_payload_bytes=8 * MIB, max_depth=1000, max_broken_share=0.01, min_chars=200
-    )
-    lists = [Source(label="blocklists", location=BLOCKLISTS)] if BLOCKLISTS else []
-    verdicts = (
-        Rights(docs=text, refuse_robots=("noai",), allow_licenses=None, require_license=False),
-        *(BlockList(docs=text, lists=source, banned_words=()) for source in lists),
-        Language(docs=text, keep=("en",), min_score=0.5, min_wanted_share=0.7, model=None),
-        heuristics("rules", text, min_words=50),
-    )
-    accepted = Keep(label="accepted", docs=text, verdicts=verdicts, carry=("lang_score", "words"))
-    return Redact(label="clean", docs=accepted, placeholders=tuple(Placeholder(kind, f"<{kind}>") for kind in KINDS))
-
-
-def heuristics(label: str, docs: Table, min_words: int) -> Rules:
-    """Gopher's (arXiv 2112.11446), and HARE's, whose thresholds are ours; more are in rules_families, to be added here.
-
-    Of the good pages that pass, FineWeb's would drop a fifth for lines that come again, C4's what holds a brace.
-    """
-    gopher = replace(PUBLISHED_GOPHER, min_words=min_words)
-    hare = Hare(
-        max_lorem_ipsum_lines=0, max_javascript_line_share=0.1, min_complete_share=0.4, max_link_share=0.1,
-        max_emails=2, max_phones=1, max_addresses=1,
-    )  # fmt: skip
-    return Rules(label=label, docs=docs, rules=(gopher, PUBLISHED_REPETITION, hare))
-
-
-def deduplicated(clean: Table, scale: Scale) -> Keep:
-    """Exact and near copies across all sources go, the longest copy stays (paper, section 2)."""
-    parts = Rebalance(docs=clean, part_bytes=scale.part_mib * MIB)
-    signature = Signature(docs=parts, ngram=5, bands=14, rows=8, seed=1)
-    duplicates = Duplicates(docs=parts, signatures=signature)
-    return Keep(label="unique", docs=parts, verdicts=(duplicates,), carry=("duplicate_cluster", "duplicates"))
 
 
 @dataclass(frozen=True)
@@ -151,24 +106,60 @@ class HeldOut:
     indexes: dict[str, LeakIndex]  # by corpus
 
 
-def held_out(unique: Keep, scale: Scale) -> HeldOut:
-    """2 % is held out and becomes the evaluation; it and your benchmarks are what leaks are looked for of."""
+def held_out(unique: Table, scale: Scale) -> HeldOut:
+    """2 % is held out and becomes the evaluation; it and all benchmarks are what leaks are looked for of."""
     split = HoldOut(docs=unique, share=0.02)
     items = EvaluationItems(
         docs=unique, split=split, max_documents=scale.evaluation_documents, choices=4, seed=1,
         min_words=8, max_words=40, context_sentences=2,
     )  # fmt: skip
-    texts = (items, *(Source(label=f"benchmark_{n}", location=where) for n, where in enumerate(BENCHMARKS)))
-    # n of D1 is GPT-3's; of D2 within the paper's 10 to 15, of D3 within its 4 to 8 (A.4).
-    of_13 = LeakIndex(items=texts, text_fields=TEXT_FIELDS, ngram=13, min_words=8)
-    of_8 = LeakIndex(label="leak_index_of_8", items=texts, text_fields=TEXT_FIELDS, ngram=8, min_words=8)
-    return HeldOut(split, items, {"d1": of_13, "d2": of_13, "d3": of_8})
+    files = (items, *(Source(label=f"benchmark_{n}", location=where) for n, where in enumerate(BENCHMARKS)))
+    benchmarks = Benchmarks(files=files, tasks=public(scale), forms=load_benchmark_forms())
+    indexes = {
+        name: LeakIndex(
+            label=f"leak_index_{name}" if name != "d1" else "leak_index", benchmarks=(benchmarks,), ngram=ngram,
+            min_words=4, min_weight=1.0, anchor_words=4, anchors_per_question=10,
+            anchor_weight=0.9, reworded_weight=2.0,
+        )
+        for name, (ngram, _) in LEAKS.items()
+    }  # fmt: skip
+    return HeldOut(split, items, indexes)
 
 
-def decontaminated(unique: Keep, held: HeldOut) -> Keep:
-    """Nothing that is held out stays, nor what shares a 13-gram with it or with a benchmark."""
-    leaks = Decontaminate(docs=unique, index=held.indexes["d1"], min_hits=1, max_overlap=0.0)
-    return Keep(label="leak_free", docs=unique, verdicts=(held.split, leaks))
+def public(scale: Scale) -> tuple[str, ...]:
+    """Benchmarks of others, by lm-eval's names."""
+    return load_leaderboard() if scale.public_benchmarks else ()
+
+
+def searched(name: str, docs: Table, held: HeldOut) -> Decontaminate:
+    """Which documents hold an item of what is held out or of a benchmark."""
+    return Decontaminate(
+        label="decontaminate" if name == "d1" else f"{name}_leaks", docs=docs, index=held.indexes[name], rule=rule(name)
+    )
+
+
+def rule(name: str) -> Rule:
+    """What of a document may be in common with the benchmarks."""
+    return Rule(min_hits=1, max_overlap=LEAKS[name][1], reworded_share=0.7)
+
+
+def read_again(name: str, packed: Pack, held: HeldOut) -> CheckShards:
+    """The same search in what is trained on: the tokens."""
+    return CheckShards(
+        label=f"{name}_shards", sequences=packed, tokenizer=packed.tokenizer, index=held.indexes[name],
+        rule=rule(name), token_bytes=packed.token_bytes,
+    )  # fmt: skip
+
+
+def certificate(stage: str, search: list[Decontaminate], checks: list[CheckShards], held: HeldOut) -> Certificate:
+    """What was looked for and found in the documents, and, at last, in the tokens; training asks to see it."""
+    names = tuple(LEAKS)[: len(checks)]
+    shards = tuple(f"{name.upper()} shards" for name in names)
+    return Certificate(
+        label=f"{stage}_certificate", indexes=tuple(held.indexes[name] for name in names),
+        names=(*(name.upper() for name in names), *shards), tables=(*search, *checks), final=shards,
+        documents=tuple(table.docs for table in search),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -182,7 +173,7 @@ class Topics:
     dots: Make
 
 
-def selected(leak_free: Keep, scale: Scale) -> tuple[Keep, Topics]:
+def selected(leak_free: Keep, unique: Unique, scale: Scale) -> tuple[Keep, Topics]:
     """D1: of every topic the better documents, no topic over three times its even share; with labels and map."""
     # Semantic diversity: topics from embeddings.
     model = Source(label="embedder", location=embedder())
@@ -202,7 +193,8 @@ def selected(leak_free: Keep, scale: Scale) -> tuple[Keep, Topics]:
     scores = Score(docs=leak_free, embeddings=embedding, committee=committee)
     select = Select(clusters=clusters, scores=scores, keep_share=0.8, min_quality=0.1, topic_cap=3.0)
     opinions, carry = (clusters, scores), ("cluster", "quality", "weight")
-    d1 = Keep(label="d1", docs=leak_free, verdicts=(select,), opinions=opinions, carry=carry)
+    verdicts = (select, *opted_out(leak_free, unique))
+    d1 = Keep(label="d1", docs=leak_free, verdicts=verdicts, opinions=opinions, carry=carry)
     return d1, Topics(model, centroids, committee, labels, dots)
 
 
@@ -270,14 +262,16 @@ def answered(label: str, prompts: Table, llm: Writer, max_tokens: int, gpus: int
     )  # fmt: skip
 
 
-def refined(name: str, verified: Keep, held: HeldOut, topics: Topics, scale: Scale) -> Keep:
+def refined(name: str, verified: Keep, held: HeldOut, topics: Topics, scale: Scale) -> tuple[Keep, Decontaminate]:
     """The stages of D1 again: duplicates, leaks (rate of n-grams over 50 %; paper, A.4), quality."""
     empty = name == "d2"  # every text may have been refused; D3 has items of other origin
     parts = Rebalance(label=f"{name}_parts", docs=verified, part_bytes=scale.part_mib * MIB, may_be_empty=empty)
-    signature = Signature(label=f"{name}_signature", docs=parts, ngram=5, bands=14, rows=8, seed=1)
-    duplicates = Duplicates(label=f"{name}_duplicates", docs=parts, signatures=signature)
+    signature = Signature(label=f"{name}_signature", docs=parts, ngram=5, unit="word", bands=14, rows=8, seed=1)
+    duplicates = Duplicates(
+        label=f"{name}_duplicates", docs=parts, signatures=signature, min_similarity=0.5, prefer=("words",)
+    )
     unique = Keep(label=f"{name}_unique", docs=parts, verdicts=(duplicates,), may_be_empty=empty)
-    leaks = Decontaminate(label=f"{name}_leaks", docs=unique, index=held.indexes[name], min_hits=1, max_overlap=0.5)
+    leaks = searched(name, unique, held)
     leak_free = Keep(label=f"{name}_leak_free", docs=unique, verdicts=(leaks,), may_be_empty=empty)
     embedding = Embed(
         label=f"{name}_embed", docs=leak_free, model=topics.model, dimensions=384, max_tokens=256, batch_rows=32,
@@ -290,10 +284,11 @@ def refined(name: str, verified: Keep, held: HeldOut, topics: Topics, scale: Sca
         label=f"{name}_select", clusters=clusters, scores=scores, keep_share=1.0,
         min_quality=0.1 if name == "d2" else 0.02, topic_cap=1e9,
     )  # fmt: skip
-    return Keep(
+    kept = Keep(
         label=name, docs=leak_free, verdicts=(select,), opinions=(clusters, scores), carry=("cluster", "quality"),
         may_be_empty=empty,
     )  # fmt: skip
+    return kept, leaks
 
 
 def packed(name: str, docs: Table, tokenizer: Tokenizer, scale: Scale) -> Pack:
@@ -304,22 +299,25 @@ def packed(name: str, docs: Table, tokenizer: Tokenizer, scale: Scale) -> Pack:
     )  # fmt: skip
 
 
-def mixed(stage: str, sources: tuple[Pack, ...], weights: tuple[float, ...], scale: Scale) -> Mixture:
+def mixed(stage: str, sources: list[Pack], weights: tuple[float, ...], scale: Scale) -> Mixture:
     """Sequences by weight; a source that comes short gives its share to the others."""
     paper, training = scale.paper, scale.paper.training
     return Mixture(
-        label=f"{stage}_mixture", sources=sources, names=("D1", "D2", "D3")[: len(sources)], weights=weights,
+        label=f"{stage}_mixture", sources=tuple(sources), names=("D1", "D2", "D3")[: len(sources)], weights=weights,
         tokens=int(paper.stage_1_tokens if stage == "stage_1" else paper.stage_2_tokens), max_epochs=16.0,
         sequence_tokens=training.sequence_tokens, batch_sequences=training.batch_tokens // training.sequence_tokens,
     )  # fmt: skip
 
 
-def trained(stage: str, mixture: Mixture, tokenizer: Tokenizer, scale: Scale, before: Pretrain | None) -> Pretrain:
+def trained(
+    stage: str, mixture: Mixture, tokenizer: Tokenizer, seen: Certificate, scale: Scale, before: Pretrain | None = None
+) -> Pretrain:
     """The first stage warms up and stays; the second goes on and falls to 0 at its end (the paper names no shape)."""
     training = scale.paper.training
     warmup = training.warmup_steps * training.batch_tokens
     return Pretrain(
         label=stage, mixture=mixture, sources=mixture.sources, tokenizer=tokenizer, before=before,
+        certificate=seen, evaluated=("bits_per_byte", "cloze", *public(scale)),
         schedule=Schedule(warmup, 0.0) if before is None else Schedule(0, training.decay_share),
         shape=scale.paper.model, training=training, batch_sequences=mixture.batch_sequences,
         micro_batch=scale.micro_batch, workers=scale.workers, gpu=scale.gpus > 0,
@@ -332,23 +330,11 @@ def exported(label: str, stage: Pretrain, tokenizer: Tokenizer) -> Export:
     return Export(label=label, trained=stage, tokenizer=tokenizer, dtype="bfloat16", context_tokens=2048)
 
 
-def main() -> int:
-    """Plan, or run and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_choice(parser)
-    parser.add_argument("--plan", action="store_true", help="print every number of the recipe; nothing runs")
-    options = parser.parse_args()
-    command = plan if options.plan else cli.run_command
-    return cli.explained(lambda: command(recipe, options, cli.console_for()), cli.console_for(stderr=True))
-
-
-def plan(recipe: cli.Recipe, options: argparse.Namespace, console: Console) -> None:
-    """The tree, and the paper's tables before it."""
-    scale = scale_of(options.scale)
-    if scale.demo_pages is None:
-        console.print(*scale.paper.tables())
-    cli.plan_command(recipe, options, console)
+def facts(choice: cli.Choice) -> list[Grid]:
+    """The paper's tables, before the plan of one of its scales."""
+    scale = scale_of(choice.scale)
+    return scale.paper.tables() if scale.demo_pages is None else []
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.job(recipe, __doc__, facts))

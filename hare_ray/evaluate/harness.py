@@ -1,7 +1,8 @@
 """Evaluate: exported models judged on the same items by lm-eval, each in a worker of its own.
 
     models (Hugging Face folders), items (bits_per_byte.jsonl, cloze.jsonl), optional benchmarks
-    ->  results.json    {"models": {name: {task: {metric, metric_stderr, items}}}, "chance": ..., "versions": ...}
+    ->  results.json    {"models": {name: {task: {metric, metric_stderr, items}}}, "chance": ..., "versions": ...,
+                         "certificates": {name: stage, or null where nobody searched its corpus for what is asked}}
         results.md      the same as a table
         samples.jsonl   {"model", "task", "id", log-likelihoods, "correct"}: for paired tests
 
@@ -26,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from hare_ray.evaluate.checked import certificate_of, check_told
 from hare_ray.evaluate.results import Judged, judged, table
 from hare_ray.evaluate.tasks import (
     CLOZE,
@@ -40,6 +42,7 @@ from hare_ray.evaluate.tasks import (
     records,
     texts_of,
 )
+from hare_ray.priors.benchmarks import named
 from hare_ray.stage import Make, Stage
 
 if TYPE_CHECKING:
@@ -88,6 +91,13 @@ class Evaluate(Make):
             raise ValueError(f"{self!r}: given benchmarks and no benchmark_files, expected a Source with their files")
         if self.context_tokens < 2:
             raise ValueError(f"{self!r}: given context_tokens={self.context_tokens}, expected at least 2")
+        check_told(self, self.models, self.asked())
+
+    def asked(self) -> tuple[str, ...]:
+        """What models are judged by, as a training is told of it."""
+        own = tuple(named(name)[0] for name in (TEXTS, CLOZE))
+        files = tuple("/".join(named(benchmark.file)) for benchmark in self.benchmarks)
+        return (*own, *files, *(task.name for task in self.tasks))
 
     def make(self, desk: Desk) -> dict[str, int]:
         """Judge every model, then write the three files; returns models, and items judged over all of them."""
@@ -97,6 +107,7 @@ class Evaluate(Make):
         results = {
             "models": {name: model.scores for name, model in zip(self.names, found, strict=True)},
             "chance": {task: chance for model in found for task, chance in model.chance.items()},
+            "certificates": {name: certificate_of(model) for name, model in zip(self.names, self.models, strict=True)},
             "versions": {name: importlib.metadata.version(name) for name in RECORDED} | {"device": device},
         }
         samples = [

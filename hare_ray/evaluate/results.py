@@ -118,6 +118,9 @@ def table(results: Mapping[str, Any]) -> str:
         lines.append(_row((task, metric, items, *cells, _cell(chance, None))))
     if not asked:
         lines.append(_row(("nothing was asked: there were no items", *[""] * (3 + len(models)))))
+    unsearched = [name for name, certificate in results.get("certificates", {}).items() if certificate is None]
+    if asked and unsearched:
+        lines += ["", f"Not checked for leaks of what was asked: {', '.join(unsearched)}."]
     return "\n".join(lines) + "\n"
 
 

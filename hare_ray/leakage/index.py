@@ -1,213 +1,157 @@
-"""What must not be in the training text: the n-grams of benchmark items, with a statement of what is covered.
+"""What must not be in the training text: benchmark items, hashed for the search, with a statement of what is covered.
 
-    items: folders of .jsonl and .jsonl.gz files, one item a line; the file's stem names the benchmark
-    ->  keys.npy, owners.npy               n-gram hashes, sorted, and the first item each occurs in
-        short_keys.npy, short_owners.npy   hashes of whole short questions
-        short_anchors.npy                  hashes of their first min_words words
-        short_lengths.npy                  lengths that occur among them
-        items.parquet                      benchmark, id, words, method: row = item number
-        coverage.json, unchecked.jsonl     per benchmark how items are checked; those that are not, and why
-        settings.json                      ngram, min_words
+    benchmarks: Makes with items.parquet (benchmark, split, id, question, choices, answer)
+    ->  gram_*.npy, gram_owners.npy    keys of the n-grams of all forms, and the first item each occurs in
+        anchor_*.npy                   short rare grams: the only thing that is looked for at every word of a text
+        short_*.npy                    whole forms shorter than an n-gram, by anchor
+        question_*.npy                 questions to be aligned with text, by anchor (`hare_ray.leakage.reworded`)
+        items.parquet                  benchmark, split, id, words, method, reworded (bool); row = item number
+        coverage.json                  {benchmark: {split: {"items": n, method: n, ...}}}
+        unchecked.jsonl                benchmark, split, id, words, reason: what no exact search finds
+        settings.json
 
-An item's question is its first of `text_fields` that holds text; its joined text is all of them, in that
-order, so that options printed behind the question are covered too. Nested lists and objects count in order;
-in an object of text -> number (targets) the keys are the text. Compared are folded words (`hare_ray.text`),
-so case, punctuation, markup and line breaks make no difference. Methods, by the words of the question:
+Compared are folded words, so case, punctuation, markup and line breaks make no difference; the forms in which an item
+may stand in a text: `hare_ray.leakage.phrasings`. Methods, by the words of the question:
 
-    ngram        at least `ngram`: n-grams of the joined text, which include those of the question
-    short_exact  `min_words` to ngram - 1: the whole question in a row; n-grams of the joined text as well
-    joined       fewer, but the joined text has n-grams: found only together with its options
-    unchecked    fewer, and no n-grams: listed as `too_short`, since silence would claim too much
+    ngram        at least `ngram`: n-grams of all forms
+    short_exact  fewer, but at least `min_words` and `min_weight`: the whole question in a row
+    joined       not even that, but a form with choices or answer is long enough: found only together with these
+    unchecked    nothing is long enough (`too_short`) or rare enough (`too_common`): silence would claim too much
+
+`min_weight` is the information that a text shorter than n words needs (`hare_ray.leakage.anchors`): "what is the
+capital of France" is worth looking for, "which of the following is true" stands everywhere. Whatever its method, a
+question of `reworded_weight` is also looked for reworded; one with less goes with its choices if that is enough.
 """
 
 from __future__ import annotations
 
-import gzip
+import dataclasses
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from hare_ray.leakage.phrasings import METHODS, UNCHECKED, Item, joined
 from hare_ray.stage import Make, Stage
 
 if TYPE_CHECKING:
     from hare_ray.gather import Desk
 
-NGRAM, SHORT_EXACT, JOINED, UNCHECKED = "ngram", "short_exact", "joined", "unchecked"
-METHODS = (NGRAM, SHORT_EXACT, JOINED, UNCHECKED)
+TOO_SHORT, TOO_COMMON = "too_short", "too_common"
 
-TOO_SHORT = "too_short"
+BATCH_ITEMS = 4096
 
-
-class Item(NamedTuple):
-    """One line of a benchmark."""
-
-    benchmark: str
-    id: str
-    question: str
-    joined: str
-
-
-def texts_in(value: Any) -> Iterator[str]:
-    """All strings of a JSON value, in order."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from texts_in(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from [key] if isinstance(item, (int, float)) else texts_in(item)
+ROWS = pa.schema(
+    [
+        pa.field("benchmark", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("id", pa.string()),
+        pa.field("words", pa.int32()),
+        pa.field("method", pa.string()),
+    ]
+)
 
 
-def item_files(paths: list[Path]) -> list[tuple[str, Path]]:
-    """Benchmark and file of every file of items among `paths`, in order; refuses equal names, and none."""
-    found: dict[str, Path] = {}
-    for path in paths:
-        if path.name.endswith((".jsonl", ".jsonl.gz")):
-            name = path.name.removesuffix(".gz").removesuffix(".jsonl")
-            if name in found:
-                raise ValueError(
-                    f"given two benchmarks called {name!r} ({found[name]}, {path}), expected one; rename a file"
-                )
-            found[name] = path
-    if not found:
-        raise ValueError(
-            f"given no .jsonl or .jsonl.gz file among {[p.name for p in paths[:5]]}, expected benchmarks; "
-            "check the sources"
-        )
-    return list(found.items())
-
-
-def read_items(benchmark: str, path: Path, fields: tuple[str, ...]) -> Iterator[Item]:
-    """The items of a file; an item without `id` goes by its line number."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            record = json.loads(line)
-            texts = ["\n".join(texts_in(record[name])) for name in fields if name in record]
-            texts = [text for text in texts if text.strip()]
-            if not texts:
-                raise ValueError(
-                    f"{path.name}, line {number}: given fields {sorted(record)}, expected text in one of "
-                    f"{fields}; add the benchmark's field to `text_fields`"
-                )
-            yield Item(benchmark, str(record.get("id", number)), texts[0], "\n".join(texts))
-
-
-@dataclass
-class _Hashes:
-    """Keys and item numbers, gathered batch by batch."""
-
-    keys: list[NDArray[np.uint64]] = field(default_factory=list)
-    owners: list[NDArray[np.int32]] = field(default_factory=list)
-
-    def add(self, keys: NDArray[np.uint64], owners: NDArray[np.int64]) -> None:
-        self.keys.append(keys)
-        self.owners.append(owners.astype(np.int32))
-
-    def save(self, folder: Path, keys_name: str, owners_name: str | None) -> None:
-        """Sorted and unique; a key belongs to the first item it occurs in."""
-        keys = np.concatenate([np.empty(0, np.uint64), *self.keys])
-        owners = np.concatenate([np.empty(0, np.int32), *self.owners])
-        unique, first = np.unique(keys, return_index=True)
-        np.save(folder / keys_name, unique)
-        if owners_name is not None:
-            np.save(folder / owners_name, owners[first])
+def _batches(desk: Desk, benchmarks: tuple[Stage, ...]) -> Iterator[list[Item]]:
+    columns = list(Item._fields)
+    for stage in benchmarks:
+        with pq.ParquetFile(desk.files(stage) / "items.parquet") as file:
+            for batch in file.iter_batches(BATCH_ITEMS, columns=columns):
+                rows = batch.to_pylist()
+                for row in rows:
+                    row["question"], row["choices"] = row["question"] or "", row["choices"] or []
+                yield [Item(**row) for row in rows]
 
 
 class LeakIndex(Make):
-    """The n-grams and short questions of benchmarks."""
+    """Benchmark items, hashed for the search."""
 
-    items: tuple[Stage, ...]
-    """Sources and Makes with files of items."""
-    text_fields: tuple[str, ...]
-    """Names of the text fields to look at, the question's first."""
+    benchmarks: tuple[Stage, ...]
+    """Makes with items.parquet."""
     ngram: int
     min_words: int
-    """Shorter questions mean nothing by themselves and are listed as unchecked."""
+    min_weight: float
+    """Of a form shorter than an n-gram, in words that occur in one item only."""
+    anchor_words: int
+    """Words of an anchor: three to five."""
+    anchors_per_question: int
+    anchor_weight: float
+    """Of a question's anchor: lighter grams stand in every other text. In the same unit as `min_weight`."""
+    reworded_weight: float
+    """Of a question that is looked for reworded, in the same unit as `min_weight`."""
 
+    code: ClassVar[int] = 2
     imports: ClassVar[tuple[str, ...]] = ("numba",)
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        if not 1 <= self.min_words <= self.ngram:
-            raise ValueError(f"{self!r}: given min_words={self.min_words}, expected 1 to ngram={self.ngram}")
+        if not 1 <= self.anchor_words <= self.min_words <= self.ngram:
+            raise ValueError(
+                f"{self!r}: given anchor_words={self.anchor_words}, min_words={self.min_words}, ngram={self.ngram}; "
+                "expected 1 <= anchor_words <= min_words <= ngram, since every text is looked for by an anchor in it"
+            )
+        if self.anchors_per_question < 1 or self.min_weight < 0 or self.reworded_weight <= 0:
+            raise ValueError(
+                f"{self!r}: given anchors_per_question={self.anchors_per_question}, min_weight={self.min_weight}, "
+                f"reworded_weight={self.reworded_weight}; expected at least 1, at least 0, and more than 0"
+            )
 
     def make(self, desk: Desk) -> dict[str, int]:
-        """Read all items, write the files; returns how many items and files there were."""
-        grams, shorts, anchors = _Hashes(), _Hashes(), _Hashes()
-        lengths: set[int] = set()
-        rows: list[pa.Table] = []
-        count = 0
-        files = item_files([desk.files(stage) / name for stage in self.items for name in sorted(desk.names(stage))])
-        for benchmark, path in files:
-            items = list(read_items(benchmark, path, self.text_fields))
-            rows.append(self._add(items, count, (grams, shorts, anchors), lengths))
-            count += len(items)
-        grams.save(desk.folder, "keys.npy", "owners.npy")
-        shorts.save(desk.folder, "short_keys.npy", "short_owners.npy")
-        anchors.save(desk.folder, "short_anchors.npy", None)
-        np.save(desk.folder / "short_lengths.npy", np.array(sorted(lengths), np.int64))
-        pq.write_table(pa.concat_tables(rows).combine_chunks(), desk.folder / "items.parquet")
-        settings = {"min_words": self.min_words, "ngram": self.ngram}
-        (desk.folder / "settings.json").write_text(json.dumps(settings) + "\n")
-        _write_coverage(desk.folder, [benchmark for benchmark, _ in files], rows)
-        return {"files": len(files), "items": count}
+        """Read all items twice, for the weights of words and for the search; returns items by method."""
+        from hare_ray.leakage.anchors import Weights
+        from hare_ray.leakage.build import Builder, Settings, words_in
 
-    def _add(
-        self, items: list[Item], first: int, into: tuple[_Hashes, _Hashes, _Hashes], lengths: set[int]
-    ) -> pa.Table:
-        """Hash the items, which are numbered from `first` on; the rows of items.parquet."""
-        from hare_ray.text import ngram_hashes, words_of
-
-        grams, shorts, anchors = into
-        numbers = np.arange(len(items)) + first
-        joined = words_of(pa.array([item.joined for item in items], pa.large_string()))
-        offsets, hashes = ngram_hashes(joined, self.ngram)
-        grams.add(hashes, np.repeat(numbers, np.diff(offsets)))
-
-        question = words_of(pa.array([item.question for item in items], pa.large_string()))
-        short = (question.lengths >= self.min_words) & (question.lengths < self.ngram)
-        offsets, hashes = ngram_hashes(question, self.min_words)
-        anchors.add(hashes[offsets[:-1][short]], numbers[short])
-        for length in np.unique(question.lengths[short]).tolist():
-            chosen = question.lengths == length
-            offsets, hashes = ngram_hashes(question, length)
-            shorts.add(hashes[offsets[:-1][chosen]], numbers[chosen])
-            lengths.add(length)
-        method = np.select(
-            [question.lengths >= self.ngram, short, joined.lengths >= self.ngram], METHODS[:3], UNCHECKED
-        )
-        return pa.table(
-            {
-                "benchmark": pa.array([item.benchmark for item in items], pa.string()),
-                "id": pa.array([item.id for item in items], pa.string()),
-                "words": question.lengths.astype(np.int32),
-                "method": pa.array(method.tolist(), pa.string()),
-            }
-        )
+        weights = Weights.none()
+        for items in _batches(desk, self.benchmarks):
+            words = words_in([joined(item) for item in items])
+            weights = weights.plus(words.hashes, words.offsets)
+        settings = Settings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)})
+        builder = Builder(settings, weights)
+        rows = [_rows(items, *builder.add(items)) for items in _batches(desk, self.benchmarks)]
+        reworded = builder.save(desk.folder)
+        found = pa.concat_tables([ROWS.empty_table(), *rows]).combine_chunks()
+        found = found.append_column("reworded", pa.array(reworded))
+        pq.write_table(found, desk.folder / "items.parquet")
+        empty = [split for stage in self.benchmarks for split in _without_items(desk.files(stage) / "items.parquet")]
+        _write_coverage(desk.folder, found, self.min_words, empty)
+        (desk.folder / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), sort_keys=True) + "\n")
+        methods = found.column("method").to_pylist()
+        counts = {method: methods.count(method) for method in METHODS}
+        return {"items": len(found), **counts, "reworded": int(reworded.sum())}
 
 
-def _write_coverage(folder: Path, benchmarks: list[str], tables: list[pa.Table]) -> None:
-    """Per benchmark, also one without items, the items by method; one line for every item that nothing checks."""
-    coverage = {benchmark: {"items": 0, **dict.fromkeys(METHODS, 0)} for benchmark in benchmarks}
+def _rows(items: list[Item], method: list[str], words: NDArray[np.int32]) -> pa.Table:
+    """Rows of items.parquet, without what only shows when all items are known."""
+    names = [pa.array([getattr(item, name) for item in items], pa.string()) for name in ROWS.names[:3]]
+    return pa.table([*names, pa.array(words), pa.array(method, pa.string())], schema=ROWS)
+
+
+def _without_items(path: Path) -> list[tuple[str, str]]:
+    """Benchmark and split of what was read and holds no item, as the metadata of items.parquet may tell."""
+    told = (pq.read_metadata(path).metadata or {}).get(b"without_items", b"[]")
+    return [(benchmark, split) for benchmark, split in json.loads(told)]
+
+
+def _write_coverage(folder: Path, items: pa.Table, min_words: int, empty: list[tuple[str, str]]) -> None:
+    """Per benchmark and split the items by method, also where there are none; a line for every item left unchecked."""
+    none = {"items": 0, **dict.fromkeys(METHODS, 0)}
+    coverage: dict[str, dict[str, dict[str, int]]] = {}
+    for benchmark, split in empty:
+        coverage.setdefault(benchmark, {})[split] = dict(none)
     lines = []
-    for table in tables:
-        for row in table.to_pylist():
-            counts = coverage[row["benchmark"]]
-            counts["items"] += 1
-            counts[row["method"]] += 1
-            if row["method"] == UNCHECKED:
-                unchecked = {key: row[key] for key in ("benchmark", "id", "words")} | {"reason": TOO_SHORT}
-                lines.append(json.dumps(unchecked, sort_keys=True, ensure_ascii=False) + "\n")
+    for row in items.to_pylist():
+        splits = coverage.setdefault(row["benchmark"], {})
+        counts = splits.setdefault(row["split"], dict(none))
+        counts["items"] += 1
+        counts[row["method"]] += 1
+        if row["method"] == UNCHECKED:
+            reason = TOO_SHORT if row["words"] < min_words else TOO_COMMON
+            unchecked = {name: row[name] for name in ("benchmark", "split", "id", "words")} | {"reason": reason}
+            lines.append(json.dumps(unchecked, sort_keys=True, ensure_ascii=False) + "\n")
     (folder / "coverage.json").write_text(json.dumps(coverage, sort_keys=True, indent=1) + "\n")
     (folder / "unchecked.jsonl").write_text("".join(lines), encoding="utf-8")

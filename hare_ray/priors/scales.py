@@ -22,6 +22,7 @@ class Scale:
     checkpoint_steps: int
     prompts: tuple[int, int]  # for D2 and for D3, at most
     gpus: int  # of one replica of a served LLM; training takes one a worker. 0: no GPUs at all
+    public_benchmarks: bool  # whether lm-eval's tasks of the Open LLM Leaderboard judge, which are on the hub
     writers: tuple[str, str]  # of D2 and D3 unless --llm names one; empty: the stage-1 model itself
 
 
@@ -39,10 +40,10 @@ WRITERS = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Qwen/Qwen1.5-32B-Chat")  # t
 PAPER_1B = Paper("HARE 1.1 B", HARE_1B, TRAINING, 52e9, 548e9)
 PAPER_250M = Paper("HARE ablation, 0.25 B", HARE_250M, TRAINING, 52e9, 448e9)
 SCALES = {
-    "smoke": Scale(60, 2, 1, 50, Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3), 2, 2, 10, (8, 4), 0, ("", "")),
-    "demo": Scale(3000, 10, 1, 200, Paper("demo", DEMO_3M, TINY, 150e3, 75e3), 2, 2, 20, (100, 50), 0, ("", "")),
-    "250m": Scale(None, 0, 96, 20_000, PAPER_250M, 8, 16, 1000, (28_000_000, 16_000_000), 4, WRITERS),
-    "1b": Scale(None, 0, 96, 20_000, PAPER_1B, 16, 8, 1000, (28_000_000, 16_000_000), 4, WRITERS),
+    "smoke": Scale(60, 2, 1, 50, Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3), 2, 2, 10, (8, 4), 0, False, ("", "")),
+    "demo": Scale(3000, 10, 1, 200, Paper("demo", DEMO_3M, TINY, 150e3, 75e3), 2, 2, 20, (100, 50), 0, False, ("", "")),
+    "250m": Scale(None, 0, 96, 20_000, PAPER_250M, 8, 16, 1000, (28_000_000, 16_000_000), 4, True, WRITERS),
+    "1b": Scale(None, 0, 96, 20_000, PAPER_1B, 16, 8, 1000, (28_000_000, 16_000_000), 4, True, WRITERS),
 }
 
 

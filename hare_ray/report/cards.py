@@ -201,9 +201,9 @@ def _limits_of(run: Run, entry: Entry) -> Iterator[str]:
 
 
 def _leaks(run: Run, entry: Entry) -> Iterator[str]:
-    against = run.known[entry.name]["inputs"].get("items", [])
+    against = run.known[entry.name]["inputs"].get("benchmarks", [])
     ngram = f", n-grams of {entry.fields['ngram']} words" if isinstance(entry.fields.get("ngram"), int) else ""
-    coverage = run.json(entry.name, "coverage.json") or {}
+    coverage = sections.splits(run, entry.name)
     items = sum(counts.get("items", 0) for counts in coverage.values())
     names = ", ".join(f"`{name}`" for name in dict.fromkeys((*against, *sorted(coverage))))
     if names:

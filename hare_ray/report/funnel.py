@@ -192,11 +192,11 @@ def _smallest(rows: pa.Table) -> list[Example]:
 
 
 def _add_leaks(ledgers: Ledgers, rows: pa.Table, reason: str) -> None:
-    """Count by benchmark; `detail` is benchmark/item."""
+    """Count by benchmark and split; `detail` is benchmark/split/item."""
     for item, count in _counts(rows["detail"]).items():
-        benchmark, _, name = item.partition("/")
-        ledgers.leaked[benchmark] += count
-        ledgers.items[benchmark].add(name)
+        benchmark, split, name = item.split("/", 2)
+        ledgers.leaked[f"{benchmark}/{split}"] += count
+        ledgers.items[f"{benchmark}/{split}"].add(name)
     room = max(0, LEAKS_LISTED - len(ledgers.leaks))
     ledgers.leaks += [Leak(row["url"], reason, row["detail"] or "") for row in rows.slice(0, room).to_pylist()]
 

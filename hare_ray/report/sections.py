@@ -155,20 +155,26 @@ class Benchmark:
 
 
 def benchmarks(run: Run, funnel: Funnel) -> list[Benchmark]:
-    """Coverage of every benchmark, from coverage.json and the ledgers."""
-    coverage = run.json("leak_index", "coverage.json") or {}
+    """Coverage of every split of every benchmark, from coverage.json and the ledgers."""
     lines = []
-    for name, counts in sorted(coverage.items()):
+    for name, counts in sorted(splits(run, "leak_index").items()):
         methods = {key: counts.get(key, 0) for key in ("items", *METHODS, "unchecked")}
         found = len(funnel.ledgers.items.get(name, ()))
         lines.append(Benchmark(name, **methods, found=found, documents=funnel.ledgers.leaked.get(name, 0)))
     return lines
 
 
+def splits(run: Run, index: str) -> dict[str, dict[str, int]]:
+    """Items by method of `benchmark/split`, as an index has them."""
+    coverage = run.json(index, "coverage.json") or {}
+    return {f"{name}/{split}": counts for name, found in coverage.items() for split, counts in found.items()}
+
+
 def unable(run: Run) -> str | None:
     """Why the leak check could find nothing, in words; None where it could, or where there is no index."""
-    coverage = run.json("leak_index", "coverage.json")
-    if coverage is None or any(counts.get(method) for counts in coverage.values() for method in METHODS):
+    coverage = splits(run, "leak_index")
+    known = run.json("leak_index", "coverage.json") is not None
+    if not known or any(counts.get(method) for counts in coverage.values() for method in METHODS):
         return None
     items = sum(counts.get("items", 0) for counts in coverage.values())
     return f"none of its {items:,} items can be checked" if items else "the leak index has no items"

@@ -1,9 +1,11 @@
 """Pre-training as a stage: packed sequences in, weights out.
 
-    mixture    mixture.json: how many sequences of each source
-    sources    packed tables, in the order of the mixture
-    before     an earlier training to go on from, weights and optimizer states
-    ->         weights.safetensors (float32 masters), shape.json, checkpoint/, metrics.jsonl, summary.json, tensorboard/
+    mixture      mixture.json: how many sequences of each source
+    sources      packed tables, in the order of the mixture
+    before       an earlier training to go on from, weights and optimizer states
+    certificate  which benchmarks the sources were searched for, and what was left (`hare_ray.train.certified`)
+    ->           weights.safetensors (float32 masters), shape.json, checkpoint/, metrics.jsonl, summary.json,
+                 tensorboard/
 
 The stage itself waits only: the work is done by `workers` processes under Ray Train, each with a core or a GPU. While
 it runs, checkpoints and metrics lie in the desk's lasting folder; a run that was killed goes on from the last one and
@@ -25,6 +27,7 @@ from hare_ray.model.shape import Shape, mfu
 from hare_ray.priors.paper import Training
 from hare_ray.stage import Make, Needs, Stage, Table
 from hare_ray.store import Root
+from hare_ray.train.certified import CERTIFICATE, check_certificate, check_recipe, check_stages
 from hare_ray.train.checkpoint import name_of, take
 from hare_ray.train.metrics import rows
 from hare_ray.train.order import Order
@@ -70,6 +73,10 @@ class Pretrain(Make):
     workers: int
     seed: int
     """Of the first weights and of the order."""
+    certificate: Stage | None = None
+    """A Certificate whose last look is at `sources`; None: nothing was checked, and nobody may judge the model."""
+    evaluated: tuple[str, ...] = ()
+    """Benchmarks that the model will be judged by, "name" or "name/split" as the certificate has them."""
     checkpoint_steps: int = 1000
     log_steps: int = 1
     """Steps between two looks at the loss; each waits for the device."""
@@ -94,8 +101,10 @@ class Pretrain(Make):
             )
         if self.training.precision not in PRECISIONS:
             raise ValueError(f"{self!r}: given precision={self.training.precision!r}, expected one of {PRECISIONS}")
+        check_recipe(self, self.certificate, self.evaluated, self.sources)
         if isinstance(self.before, Pretrain):
             self._check_before(self.before)
+            check_stages(self, self.evaluated, self.before.evaluated)
 
     def _check_before(self, before: Pretrain) -> None:
         for name in ("shape", "workers"):
@@ -111,6 +120,7 @@ class Pretrain(Make):
 
     def make(self, desk: Desk) -> dict[str, int]:
         """Train, or take up a training that was stopped, and collect what it left."""
+        self._check_certificate(desk)
         from hare_ray.train.on_ray_train import fit
 
         plan = self.plan(desk)
@@ -169,6 +179,11 @@ class Pretrain(Make):
             hook=self.hook,
             gpu=self.gpu,
         )
+
+    def _check_certificate(self, desk: Desk) -> None:
+        if self.certificate is not None:
+            told = json.loads(desk.read_file(self.certificate, CERTIFICATE))
+            check_certificate(self, told, self.evaluated)
 
     def _refuse_divergence(self, root: Root) -> None:
         if root.exists(DIVERGED):

@@ -16,7 +16,7 @@ from hare_ray.corpus.read import Read
 from hare_ray.dedup.signature import Signature
 from hare_ray.engine import run
 from hare_ray.stage import Source, upstream
-from jobs.hare import cleaned
+from jobs.hare_documents import cleaned
 from tests.corpus.reading import (
     PAGE,
     exploded,
@@ -111,7 +111,7 @@ def test_clean_text_goes_straight_into_later_stages(tmp_path, name):
     write(tmp_path / name, [{"text": text, "url": f"http://a.example/{n}"} for n, text in enumerate(texts)])
     clean = cleaned(Source(location=str(tmp_path / name)), 1.0)
     docs = next(stage for stage in upstream(clean) if isinstance(stage, Extract))
-    signature = Signature(docs=docs, ngram=5, bands=4, rows=4, seed=1)
+    signature = Signature(docs=docs, ngram=5, unit="word", bands=4, rows=4, seed=1)
     run(signature, root=str(tmp_path / "root"))
     (text,) = (pq.read_table(part) for part in (tmp_path / "root").glob("extract/*/part-*.parquet"))
     (found,) = (pq.read_table(part) for part in (tmp_path / "root").glob("signature/*/part-*.parquet"))

@@ -8,6 +8,7 @@ import pytest
 PROGRAM = """
 import runpy, sys
 sys.argv = sys.argv[1:]
+sys.path.insert(0, "jobs")  # as Python does for a script
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as stop:

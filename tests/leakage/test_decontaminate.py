@@ -1,103 +1,70 @@
-"""LeakIndex and Decontaminate: planted leaks, coverage, no false alarms, one crafted document per reason."""
-
-import gzip
-import json
-import os
-import random
-from pathlib import Path
-from types import SimpleNamespace
+"""Decontaminate: planted leaks in all their dress, no false alarms, one crafted document per reason."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from hare_ray.leakage.decontaminate import Decontaminate, leading
-from hare_ray.leakage.index import LeakIndex, read_items, texts_in
-from hare_ray.leakage.lookup import KeySet
-from hare_ray.schema import DOCUMENT
-from hare_ray.stage import Make, Table
-
-FIELDS = ("question", "query", "sentence_good", "ctx", "text", "choices", "endings", "mc1_targets", "answer")
-
-
-class Documents(Table):
-    writes = DOCUMENT
-
-
-class Given(Make):
-    """Files that exist already; the fingerprint does not matter here."""
-
-
-DOCS = Documents()
-
-
-def built(folder, *sources, ngram=13, min_words=5):
-    """The index over folders of files, its folder, and what it consumed."""
-    stages = {Given(label=f"given{i}"): source for i, source in enumerate(sources)}
-    index = LeakIndex(items=tuple(stages), text_fields=FIELDS, ngram=ngram, min_words=min_words)
-    out = folder / "index"
-    out.mkdir()
-    desk = SimpleNamespace(
-        folder=out, files=lambda stage: stages[stage], names=lambda stage: [p.name for p in stages[stage].iterdir()]
-    )
-    consumed = index.make(desk)
-    return index, out, consumed
-
-
-def checked(index, out, texts, min_hits=1, max_overlap=0.0):
-    stage = Decontaminate(docs=DOCS, index=index, min_hits=min_hits, max_overlap=max_overlap)
-    table = stage.prepare(lambda stage: out)(pa.table({"text": pa.array(texts, pa.large_string())}))
-    assert table.schema == stage.schema()
-    return table.to_pylist()
-
+from hare_ray.leakage.leaks import Rule, best, leading
+from hare_ray.leakage.scan import Found
+from tests.leakage.planted import WEB, built, checked, item, unrelated
 
 QUESTION = (
     "Farmer Giles sells 16 fresh eggs each morning at the county market, and eats three of them for his "
     "breakfast. How many dollars does he earn?"
 )
-OPTIONS = ["twenty-two dollars", "none at all", "he's losing money"]
+OPTIONS = ("twenty-two dollars", "none at all", "he's losing money")
 SHORT = "Which of these metals floats on cold water?"
+BLANK = "The trophy would not fit because the _ was far too big."
 
 
-@pytest.fixture
-def index(tmp_path):
-    source = tmp_path / "source"
-    source.mkdir()
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
     exam = [
-        {"id": "long", "question": QUESTION, "choices": OPTIONS, "answer": "twenty-two dollars"},
-        {"id": "short", "question": SHORT, "choices": ["lead", "sodium", "gold"], "answer": 1},
-        {
-            "id": "joined",
-            "question": "Floats?",
-            "choices": ["lead and gold and even iron", "sodium but not any of the others"],
-        },
+        item("long", QUESTION, OPTIONS, OPTIONS[0]),
+        item("short", SHORT, ("lead", "sodium", "gold"), "sodium"),
+        item("tiny", "Floats?", ("lead or gold or even iron", "sodium but not any of the others")),
+        item("listed", "Floats?", ("copper", "brass", "zinc"), "zinc"),
+        item("blank", BLANK, ("brown suitcase", "silver trophy"), "silver trophy"),
+        item("answered", "Who wrote it?", (), "Christopher Marlowe of Canterbury"),
     ]
-    with gzip.open(source / "exam.jsonl.gz", "wt", encoding="utf-8") as file:
-        file.write("".join(json.dumps(item) + "\n" for item in exam))
-    pairs = [{"sentence_good": "Who left the room?"}, {"sentence_good": "All of the cats left the room."}]
-    (source / "pairs.jsonl").write_text("".join(json.dumps(item) + "\n" for item in pairs))
-    return built(tmp_path, source)
-
-
-def unrelated(count=400, seed=0):
-    draw = random.Random(seed)
-    return " ".join(f"word{draw.randrange(5000)}" for _ in range(count))
+    return built(tmp_path_factory.mktemp("leaks"), exam, min_weight=3.5)[:2]
 
 
 def test_leaked_ngram_is_dropped_and_named(index):
-    verdict = checked(*index[:2], [f"{unrelated(100)} {QUESTION} {unrelated(100)}"])[0]
-    assert (verdict["reason"], verdict["detail"]) == ("leaked_ngram", "exam/long")
-    assert verdict["leak_benchmark"] == "exam"
+    verdict = checked(index, [f"{unrelated(100)} {QUESTION} {unrelated(100)}"])[0]
+    assert (verdict["reason"], verdict["detail"]) == ("leaked_ngram", "exam/test/long")
+    names = [verdict[f"leak_{name}"] for name in ("benchmark", "split", "item", "method")]
+    assert names == ["exam", "test", "long", "ngram"]
     grams = len(QUESTION.split()) - 12
     assert verdict["leak_overlap"] == pytest.approx(grams / (200 + grams), abs=1e-6)
+    assert "sells 16 fresh eggs each morning" in verdict["leak_snippet"] and len(verdict["leak_snippet"]) == 200
 
 
 def test_leaked_short_item_is_dropped_and_named(index):
-    verdict = checked(*index[:2], [f"{unrelated(50)} {SHORT} Sodium."])[0]
-    assert verdict["reason"] == "leaked_short_item" and verdict["detail"] == "exam/short"
-    assert verdict["leak_benchmark"] == "exam" and verdict["leak_overlap"] == 0
+    verdict = checked(index, [f"{unrelated(50)} {SHORT} Perhaps."])[0]
+    assert (verdict["reason"], verdict["detail"]) == ("leaked_short_item", "exam/test/short")
+    assert (verdict["leak_method"], verdict["leak_overlap"]) == ("short_exact", 0)
+    assert SHORT in verdict["leak_snippet"]
+
+
+def test_leaked_reworded_is_dropped_and_named(index):
+    words = QUESTION.split()
+    words[6], words[13], words[20] = "every", "gives", "big"
+    text = " ".join([*words[:10], "local", *words[10:]])
+    verdict = checked(index, [f"{unrelated(50)} {text} {unrelated(50, 1)}"])[0]
+    assert (verdict["reason"], verdict["detail"]) == ("leaked_reworded", "exam/test/long")
+    assert (verdict["leak_method"], verdict["leak_overlap"]) == ("reworded", 0)
+    assert "eggs every morning" in verdict["leak_snippet"]
+    blind = Rule(min_hits=1, max_overlap=0.0, reworded_share=None)
+    assert checked(index, [text], blind)[0]["reason"] is None
+
+
+def test_leaked_overlap_is_more_than_a_share_of_the_text(index):
+    rate = Rule(min_hits=1, max_overlap=0.5, reworded_share=None)
+    verdicts = checked(index, [QUESTION, f"{QUESTION} {unrelated(40)}"], rate)
+    assert [verdict["reason"] for verdict in verdicts] == ["leaked_overlap", None]
+    assert verdicts[0]["detail"] == verdicts[0]["leak_benchmark"] + "/test/long" and verdicts[1]["detail"] is None
+    assert verdicts[1]["leak_item"] == "long" and 0 < verdicts[1]["leak_overlap"] < 0.5
 
 
 @pytest.mark.parametrize(
@@ -110,16 +77,28 @@ def test_leaked_short_item_is_dropped_and_named(index):
         "**Question:** _" + QUESTION.replace("county market", "[county market](https://x.org)") + "_",
         QUESTION + "\nAnswer: 72",
         QUESTION + " (A) " + " (B) ".join(OPTIONS),
-        "Q: " + QUESTION.replace("eggs", "\u201ceggs\u201d").replace("each", "e\u0301ach".replace("\u0301", "")),
+        "Q: " + QUESTION.replace("eggs", "\u201ceggs\u201d").replace("each", "e\u0301ach"),
         SHORT + " lead sodium gold",
-        "Floats?\n- lead and gold and even iron\n- sodium but not any of the others",
         SHORT.lower().replace(" ", " \t"),
         f"<b>{SHORT}</b>",
-        "all of the cats; left the room",
+        "\\(" + SHORT.replace("metals", "**metals**") + "\\)",
+        "* " + SHORT.replace("floats", "floats\n* "),
+        "Floats?\n- lead or gold or even iron\n- sodium but not any of the others",
+        "Floats? A. copper B. brass C. zinc",
+        "Floats?\n(a) copper\n(b) brass\n(c) zinc",
+        "Floats?\n1) copper\n2) brass\n3) zinc",
+        "Floats? Copper, brass, zinc",
+        "Who wrote it?\nChristopher Marlowe of Canterbury",
+        "Who wrote it?\n\nAnswer: Christopher Marlowe of Canterbury.",
+        BLANK,
+        BLANK.replace("_", "______"),
+        BLANK.replace("_", "brown suitcase"),
+        BLANK.replace("_", "silver trophy"),
     ],
 )
-def test_planted_leaks_are_all_found(index, text):
-    assert checked(*index[:2], [f"{unrelated()} {text} {unrelated(seed=1)}"])[0]["reason"] is not None
+def test_planted_leaks_are_all_found_exactly(index, text):
+    exact = Rule(min_hits=1, max_overlap=0.0, reworded_share=None)
+    assert checked(index, [f"{unrelated()} {text} {unrelated(seed=1)}"], exact)[0]["reason"] is not None
 
 
 @pytest.mark.parametrize(
@@ -127,160 +106,81 @@ def test_planted_leaks_are_all_found(index, text):
     [
         "",
         None,
+        "...",
         unrelated(),
         QUESTION.split(".")[0].rsplit(" ", 10)[0],
         " ".join(reversed(QUESTION.split())),
-        "Which of these metals floats on cold mercury?",
-        "Which of these metals floats on cold",
-        "Who left the room?",
+        "Which of these metals",
         "Floats?",
+        "Who wrote it? Christopher did.",
     ],
 )
 def test_what_is_no_leak_is_kept(index, text):
-    verdict = checked(*index[:2], [text])[0]
-    assert verdict == {"leak_benchmark": None, "leak_overlap": 0, "reason": None, "detail": None}
+    verdict = checked(index, [text])[0]
+    assert verdict.pop("leak_overlap") == 0
+    assert set(verdict.values()) == {None}
 
 
 def test_items_do_not_reach_over_the_end_of_a_document(index):
+    exact = Rule(min_hits=1, max_overlap=0.0, reworded_share=None)
     words = QUESTION.split()
     halves = [" ".join(words[:12]), " ".join(words[12:24]), *SHORT.rsplit(" ", 2)]
-    assert all(verdict["reason"] is None for verdict in checked(*index[:2], halves))
+    assert all(verdict["reason"] is None for verdict in checked(index, halves, exact))
 
 
 def test_verdicts_do_not_depend_on_neighbours(index):
     texts = [unrelated(), QUESTION, "", SHORT, None, unrelated(seed=2) + "." + SHORT, OPTIONS[0]]
-    together = checked(*index[:2], texts)
-    assert together == [checked(*index[:2], [text])[0] for text in texts]
+    together = checked(index, texts)
+    assert together == [checked(index, [text])[0] for text in texts]
     assert [v["reason"] is None for v in together] == [True, False, True, False, True, False, True]
 
 
-def test_min_hits_and_max_overlap_must_both_be_passed(index):
+def test_no_documents_give_no_rows(index):
+    assert checked(index, []) == []
+
+
+def test_min_hits_must_be_reached(index):
     text = f"{unrelated(200)} {QUESTION}"
     grams = len(QUESTION.split()) - 12
-    assert checked(*index[:2], [text], min_hits=grams)[0]["reason"] == "leaked_ngram"
-    kept = checked(*index[:2], [text], min_hits=grams + 1)[0]
-    assert kept["reason"] is None and kept["detail"] is None
-    assert kept["leak_benchmark"] == "exam" and kept["leak_overlap"] > 0
-    assert checked(*index[:2], [text, QUESTION], max_overlap=0.5)[0]["reason"] is None
-    assert checked(*index[:2], [text, QUESTION], max_overlap=0.5)[1]["reason"] == "leaked_ngram"
+    for hits, reason in ((grams, "leaked_ngram"), (grams + 1, None)):
+        rule = Rule(min_hits=hits, max_overlap=0.0, reworded_share=None)
+        verdict = checked(index, [text], rule)[0]
+        assert verdict["reason"] == reason and verdict["leak_benchmark"] == "exam" and verdict["leak_overlap"] > 0
 
 
-def test_coverage_adds_up_and_names_what_is_unchecked(index):
-    _, out, consumed = index
-    coverage = json.loads((out / "coverage.json").read_text())
-    assert coverage == {
-        "exam": {"items": 3, "ngram": 1, "short_exact": 1, "joined": 1, "unchecked": 0},
-        "pairs": {"items": 2, "ngram": 0, "short_exact": 1, "joined": 0, "unchecked": 1},
-    }
-    assert json.loads((out / "unchecked.jsonl").read_text()) == {
-        "benchmark": "pairs",
-        "id": "1",
-        "words": 4,
-        "reason": "too_short",
-    }
-    assert consumed == {"files": 2, "items": 5}
-
-
-def test_a_benchmark_without_items_is_listed_and_finds_nothing(tmp_path):
-    (tmp_path / "cloze.jsonl").write_text("")
-    index, out, consumed = built(tmp_path, tmp_path)
-    none = {"items": 0, "ngram": 0, "short_exact": 0, "joined": 0, "unchecked": 0}
-    assert json.loads((out / "coverage.json").read_text()) == {"cloze": none}
-    assert consumed == {"files": 1, "items": 0}
-    assert [v["reason"] for v in checked(index, out, [QUESTION, SHORT, "", None])] == [None] * 4
-
-
-def test_index_bytes_are_the_same_again(index, tmp_path):
-    (tmp_path / "again").mkdir()
-    _, again, _ = built(tmp_path / "again", tmp_path / "source")
-    files = sorted(path.name for path in index[1].iterdir())
-    assert files == sorted(path.name for path in again.iterdir())
-    assert all((again / name).read_bytes() == (index[1] / name).read_bytes() for name in files)
-
-
-def test_a_key_belongs_to_the_first_item(tmp_path):
-    for name in ("b", "a"):
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": name, "text": QUESTION}) + "\n")
-    index, out, _ = built(tmp_path, tmp_path)
-    assert checked(index, out, [QUESTION])[0]["detail"] == "a/a"
-
-
-def test_without_short_items_only_ngrams_count(tmp_path):
-    (tmp_path / "a.jsonl").write_text(json.dumps({"text": QUESTION}) + "\n")
-    index, out, _ = built(tmp_path, tmp_path)
-    assert [v["reason"] for v in checked(index, out, [SHORT, QUESTION])] == [None, "leaked_ngram"]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ({"stem": "a", "choices": [{"text": "b", "label": "A"}, {"text": "c"}]}, ["a", "b", "A", "c"]),
-        ({"yes": 1, "no": 0}, ["yes", "no"]),
-        ([["a"], 3, None, "b"], ["a", "b"]),
-    ],
-)
-def test_nested_texts_are_read_in_order(value, expected):
-    assert list(texts_in(value)) == expected
-
-
-def test_unusable_sources_are_refused(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    two.mkdir()
-    with pytest.raises(ValueError, match=r"no \.jsonl"):
-        built(tmp_path, one)
-    for folder in (one, two):
-        (folder / "same.jsonl").write_text('{"other": "text"}\n')
-    with pytest.raises(ValueError, match="two benchmarks"):
-        built(one, one, two)
-    with pytest.raises(ValueError, match=r"line 1: given fields \['other'\]"):
-        list(read_items("same", one / "same.jsonl", ("text",)))
-
-
-@pytest.mark.parametrize("wrong", [{"min_hits": 0}, {"max_overlap": 1.0}, {"max_overlap": -0.1}])
-def test_meaningless_thresholds_are_refused(index, wrong):
-    with pytest.raises(ValueError, match="expected"):
-        Decontaminate(docs=DOCS, index=index[0], **{"min_hits": 1, "max_overlap": 0.0, **wrong})
-    with pytest.raises(ValueError, match="min_words"):
-        LeakIndex(items=(Given(),), text_fields=FIELDS, ngram=5, min_words=6)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 2**64 - 1)), st.lists(st.integers(0, 2**64 - 1)))
-def test_key_set_is_a_set(keys, others):
-    unique = np.unique(np.array(keys, np.uint64))
-    asked = np.array(keys + others, np.uint64)
-    at, owners = KeySet.of(unique, np.arange(len(unique), dtype=np.int32)).hits(asked)
-    assert at.tolist() == [i for i, key in enumerate(asked.tolist()) if key in set(keys)]
-    assert unique[owners].tolist() == asked[at].tolist()
-
-
-def test_recipe_holds_every_number(index):
-    numbers = {"ngram": 13, "min_words": 5, "text_fields": list(FIELDS)}
-    assert numbers.items() <= index[0].recipe["fields"].items()
-    assert index[0].inputs.keys() == {"items"}
+@pytest.mark.parametrize("script", ["\u4e00\u4e8c\u4e09", "caf\u00e9 \U0001f600"])
+def test_snippets_are_text_of_the_document(index, script):
+    text = f"{script * 60} {QUESTION} {script * 60}"
+    verdict = checked(index, [text])[0]
+    assert verdict["reason"] == "leaked_ngram"
+    assert verdict["leak_snippet"] in text and "fresh eggs" in verdict["leak_snippet"]
 
 
 def test_leading_item_has_most_hits_then_the_smallest_number():
     documents = np.array([0, 0, 0, 2, 2, 2, 2])
-    items = np.array([9, 4, 9, 7, 3, 7, 3], np.int32)
-    assert leading(documents, items, 4).tolist() == [9, -1, 3, -1]
+    items = np.array([9, 4, 9, 7, 3, 7, 3])
+    rows = leading(documents, items)
+    assert documents[rows].tolist() == [0, 2] and items[rows].tolist() == [9, 3]
 
 
-def test_boolq_is_found_in_wikipedia_and_nothing_in_other_text(tmp_path):
-    if "HARE_DATA" not in os.environ:
-        pytest.skip("HARE_DATA is not set")
-    data = Path(os.environ["HARE_DATA"])
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "boolq_val.jsonl.gz").symlink_to(data / "eval" / "boolq_val.jsonl.gz")
-    index, out, consumed = built(tmp_path, source, min_words=8)
-    assert consumed["items"] == 3270
+def test_best_row_has_the_largest_share_then_the_smallest_item():
+    documents, firsts, items = np.array([1, 1, 1, 4]), np.array([0, 5, 2, 9]), np.array([8, 6, 7, 1])
+    rows = best(Found(documents, firsts, np.full(4, 3), items, np.array([0.7, 0.9, 0.9, 0.8], np.float32)))
+    assert rows.tolist() == [1, 3]
 
-    def found(name):
-        with gzip.open(data / "text" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            texts = [json.loads(line)["text"] for line in lines]
-        return {verdict["detail"] for verdict in checked(index, out, texts) if verdict["reason"]}
 
-    assert len(found("enwiki_2014_dev")) >= 10
-    assert found("sms_spam") == set()
+@pytest.mark.parametrize(
+    "wrong", [{"min_hits": 0}, {"max_overlap": 1.0}, {"max_overlap": -0.1}, {"reworded_share": 0.0}]
+)
+def test_meaningless_thresholds_are_refused(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        Rule(**{"min_hits": 1, "max_overlap": 0.0, "reworded_share": 0.7, **wrong})
+
+
+def test_chunks_and_slices_are_read_where_they_lie(index):
+    from hare_ray.leakage.leaks import checker
+
+    texts = pa.chunked_array([pa.array(["x", QUESTION, None]), pa.array([SHORT, "y"])])
+    table = pa.table({"text": texts}).slice(1, 3)
+    found = checker(index[1], WEB)(table).column("leak_item").to_pylist()
+    assert found == ["long", None, "short"]

@@ -30,7 +30,7 @@ def pages() -> list[dict[str, str]]:
     found += [page(200 + n, f"lingua fr topic=0 quality=0.1 number {n}") for n in range(9)]
     found += [page(300 + n, f"click here topic=0 quality=0.1 number {n}") for n in range(2)]
     found += [page(400 + n, found[5]["text"]) for n in range(3)]
-    found += [page(500 + n, f"topic=1 quality=0.5 about item arc/q-{n % 2} number {n}") for n in range(3)]
+    found += [page(500 + n, f"topic=1 quality=0.5 about item arc/test/q-{n % 2} number {n}") for n in range(3)]
     found.append(page(600, "lorem topic=0 quality=0.1", url="javascript:alert(2)"))
     return found
 

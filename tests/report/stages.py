@@ -159,8 +159,8 @@ class Picture(Make):
 
 
 COVERAGE = {
-    "arc": {"items": 40, "ngram": 31, "short_exact": 6, "joined": 2, "unchecked": 1},
-    "gsm8k": {"items": 25, "ngram": 25, "short_exact": 0, "joined": 0, "unchecked": 0},
+    "arc": {"test": {"items": 40, "ngram": 31, "short_exact": 6, "joined": 2, "unchecked": 1}},
+    "gsm8k": {"test": {"items": 25, "ngram": 25, "short_exact": 0, "joined": 0, "unchecked": 0}},
 }
 MEMBERS = {
     "members": {
@@ -184,7 +184,8 @@ def build(crawl: Path, names: list[str], cap: int, min_quality: float) -> dict[s
     parts = Rebalance(docs=clean, part_bytes=5000)
     duplicates = Copies(label="duplicates", docs=parts)
     unique = Keep(label="unique", docs=parts, verdicts=(duplicates,))
-    unchecked = json.dumps({"benchmark": "arc", "id": "q-7", "reason": "too_short", "words": 3}) + "\n"
+    refused = {"benchmark": "arc", "split": "test", "id": "q-7", "reason": "too_short", "words": 3}
+    unchecked = json.dumps(refused) + "\n"
     index = Write(label="leak_index", content={"coverage.json": COVERAGE, "unchecked.jsonl": unchecked})
     leaks = Says(label="decontaminate", docs=unique, phrases={"item ": "leaked_ngram"}, with_detail=True, index=index)
     free = Keep(label="leak_free", docs=unique, verdicts=(leaks,))

@@ -47,8 +47,8 @@ def test_a_run_that_took_every_record_says_nothing_of_a_sample(html: str) -> Non
     ("coverage", "reason"),
     [
         ({}, "the leak index has no items"),
-        ({"arc": {"items": 0, "ngram": 0, "short_exact": 0, "joined": 0, "unchecked": 0}}, "has no items"),
-        ({"arc": {"items": 3, "ngram": 0, "short_exact": 0, "joined": 0, "unchecked": 3}}, "none of its 3 items can"),
+        ({"arc": {"all": {"items": 0, "ngram": 0, "short_exact": 0, "joined": 0, "unchecked": 0}}}, "has no items"),
+        ({"arc": {"all": {"items": 3, "ngram": 0, "short_exact": 0, "joined": 0, "unchecked": 3}}}, "none of its 3"),
     ],
 )
 def test_a_leak_check_over_nothing_does_not_read_as_clean(

@@ -116,11 +116,11 @@ def test_entropy_spread_and_histograms_agree_with_a_plain_computation(whole: Pat
 
 def test_leaks_name_the_item_and_the_coverage_of_every_benchmark(html: str) -> None:
     text = plain(section(html, "leakage"))
-    assert "arc 40 31 6 2 1 2 3" in text
-    assert "gsm8k 25 25 0 0 0 0 0" in text
-    assert text.count("arc/q-0") == 2
+    assert "arc/test 40 31 6 2 1 2 3" in text
+    assert "gsm8k/test 25 25 0 0 0 0 0" in text
+    assert text.count("arc/test/q-0") == 2
     assert "https://example.org/501" in text
-    assert "arc/q-7" in text
+    assert "arc/test/q-7" in text
 
 
 def test_committee_and_recipe_and_costs_are_shown(whole: Path, html: str) -> None:
