@@ -17,13 +17,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hare_ray.corpus.charset import utf8
 from hare_ray.corpus.page_scan import TOO_DEEP as DEEP
 from hare_ray.corpus.pages import PageError, Pages
+from hare_ray.corpus.plain import as_it_is
 from hare_ray.schema import REASON
 
 if TYPE_CHECKING:
@@ -155,6 +158,35 @@ class Extractor:
 
 def extract(extractor: Extractor, records: pa.Table) -> pa.Table:
     """The part function of Extract: one row per record, kept or with a reason."""
+    plain, text = as_it_is(records, extractor.stage.max_payload_bytes)
+    if not plain.any():
+        return _taken_apart(extractor, records)
+    rest = records.filter(pa.array(~plain))
+    tables = [_passed_on(extractor, records if not len(rest) else records.filter(pa.array(plain)), text)]
+    if not len(rest):
+        return tables[0]
+    tables.append(_taken_apart(extractor, rest))
+    order = np.argsort(np.concatenate([np.flatnonzero(plain), np.flatnonzero(~plain)]))
+    return pa.concat_tables(tables).take(pa.array(order)).combine_chunks()
+
+
+def _passed_on(extractor: Extractor, records: pa.Table, text: pa.Array) -> pa.Table:
+    """Rows whose payload is their text."""
+    short = pc.less(pc.utf8_length(text), extractor.stage.min_chars)
+    own = {
+        "text": pc.if_else(short, pa.scalar(None, pa.large_string()), text) if pc.any(short).as_py() else text,
+        "reason": pc.if_else(short, TOO_SHORT, pa.scalar(None, pa.string())),
+    }
+    return _documents(extractor, records, {name: records[name] for name in ("title", "license", "robots")} | own)
+
+
+def _documents(extractor: Extractor, records: pa.Table, own: dict[str, Any]) -> pa.Table:
+    kept = {name: records[name] for name in ("id", "url", "file", "offset")}
+    return pa.table({**kept, **own}, schema=pa.schema([*extractor.stage.writes, REASON]))
+
+
+def _taken_apart(extractor: Extractor, records: pa.Table) -> pa.Table:
+    """One record after the other."""
     columns = [records[name].to_pylist() for name in Record._fields]
     found = []
     for payload, *values in zip(records["payload"], *columns, strict=True):
@@ -169,8 +201,7 @@ def extract(extractor: Extractor, records: pa.Table) -> pa.Table:
     own = {name: _strings([getattr(row, name) for row in found]) for name in ("title", "license", "robots")}
     own["text"] = pa.array([row.text for row in found], pa.large_string())
     own["reason"] = pa.array([row.reason for row in found], pa.string())
-    kept = {name: records[name] for name in ("id", "url", "file", "offset")}
-    return pa.table({**kept, **own}, schema=pa.schema([*extractor.stage.writes, REASON]))
+    return _documents(extractor, records, own)
 
 
 def _strings(values: list[str | None]) -> pa.Array:

@@ -32,7 +32,10 @@ BYTES_PER_KEY = 64
 """Of a band's key while it is matched: read and joined (24), sorted (24), and the pairs it leads to (16)."""
 
 PARALLEL_TASKS = 8
-"""Groups and partitions made at least, where there are as many parts: small runs use several cores too."""
+"""Groups and partitions made at least, where there are as many parts: smaller runs use several cores too."""
+
+TASK_ROWS = 50_000
+"""But no more than one for so many rows: every task writes a file for every other."""
 
 MAX_BITS = 16
 """At most 65,536 partitions."""
@@ -101,7 +104,7 @@ def plan_of(rows: list[int], shape: tuple[int, int], memory_bytes: int, known: t
     first_rows = [0, *np.cumsum(rows, dtype=np.int64).tolist()]
     total = max(first_rows[-1], 1)
     old = sum(sum(index.texts) for index in known)
-    least = min(len(rows), PARALLEL_TASKS)
+    least = min(len(rows), PARALLEL_TASKS, 1 + total // TASK_ROWS)
     per_text = bytes_per_text(sketch_bytes)
     tasks = max(-(-total * per_text // memory_bytes), least)
     matching = max(-(-(total + old) * bands * BYTES_PER_KEY // memory_bytes), least)
