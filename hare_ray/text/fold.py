@@ -101,9 +101,16 @@ def class_of(char: str) -> int:
         return IGNORED
     if category[0] not in "LMN":
         return SEPARATOR
-    if any(first <= ord(char) <= last for first, last in SINGLE_RANGES):
-        return SINGLE
-    return WORD
+    return SINGLE if _singles()[ord(char)] else WORD
+
+
+@cache
+def _singles() -> bytearray:
+    """1 for every code point of SINGLE_RANGES."""
+    found = bytearray(LIMIT)
+    for first, last in SINGLE_RANGES:
+        found[first : last + 1] = b"\1" * (last + 1 - first)
+    return found
 
 
 def folded(char: str) -> str:
