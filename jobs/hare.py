@@ -62,13 +62,14 @@ LEAKS = {  # n of the n-grams in common, and the share of a document's that may 
 
 
 def recipe(choice: cli.Choice) -> tuple[Stage, ...]:
-    """From crawl to a judged model; beside it the labels and the map that explain D1."""
+    """From crawl to a judged model; beside it what explains D1, and the index that later crawls are compared with."""
     scale = scale_of(choice.scale)
     clean = cleaned(crawled(choice, scale), choice.sample)
     unique = deduplicated(clean, scale)
     held = held_out(unique.texts, scale)
-    leaks = searched("d1", unique.texts, held)
-    leak_free = Keep(label="leak_free", docs=unique.texts, verdicts=(held.split, leaks))
+    ours = Keep(label="training", docs=unique.texts, verdicts=(held.split,))
+    leaks = searched("d1", ours, held)
+    leak_free = Keep(label="leak_free", docs=ours, verdicts=(leaks,))
     d1, topics = selected(leak_free, unique, scale)
 
     tokenizer = Tokenizer(docs=d1, vocabulary=scale.paper.model.vocabulary, max_bytes=1 << 30)
@@ -94,7 +95,7 @@ def recipe(choice: cli.Choice) -> tuple[Stage, ...]:
         models=(first_model, model), names=("stage 1", "stage 2"), items=held.items, max_items=None, seed=1,
         context_tokens=scale.paper.training.sequence_tokens, tasks=LEADERBOARD if scale.public_benchmarks else (),
     )  # fmt: skip
-    return judged, d1, d2, d3, topics.labels, topics.dots
+    return judged, d1, d2, d3, topics.labels, topics.dots, unique.index
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from hare_ray.corpus.rules import Rules
 from hare_ray.corpus.rules_families import PUBLISHED_GOPHER, PUBLISHED_REPETITION, Hare
 from hare_ray.dedup.drop_passages import DropPassages
 from hare_ray.dedup.duplicates import Duplicates
+from hare_ray.dedup.known import DuplicateIndex
 from hare_ray.dedup.optout import OptOut, OptOutList
 from hare_ray.dedup.passages import Passages
 from hare_ray.dedup.repeated_passages import RepeatedPassages
@@ -25,6 +26,9 @@ from hare_ray.stage import Keep, Rebalance, Source, Stage, Table
 
 BLOCKLISTS = ""
 """Your lists of hosts and URLs to leave out: path, glob or URL of files with one a line; empty: none."""
+KNOWN: tuple[str, ...] = ()
+"""Folders of duplicate indexes that earlier crawls left (runs/may/duplicate_index/<id>): what they kept is not taken
+again, and their text is not read."""
 OPT_OUT = ""
 """Your list of who wants to be left out: path, glob or URL of files with a URL, host or id a line. All copies of their
 texts leave D1; nothing before the selection is made anew. Empty: nobody."""
@@ -77,6 +81,7 @@ class Unique:
     texts: DropPassages
     documents: Table
     duplicates: Duplicates
+    index: DuplicateIndex
 
 
 def deduplicated(clean: Table, scale: Scale) -> Unique:
@@ -86,13 +91,17 @@ def deduplicated(clean: Table, scale: Scale) -> Unique:
     lines = Passages(label="lines", docs=parts, unit="line", min_words=12)
     # A text whose lines nearly all stand in one other is a piece of it.
     contained = RepeatedPassages(label="contained", docs=parts, passages=lines, max_documents=1, min_share=0.9)
-    duplicates = Duplicates(docs=parts, signatures=signature, min_similarity=0.5, prefer=("words",), edges=(contained,))
+    duplicates = Duplicates(
+        docs=parts, signatures=signature, min_similarity=0.5, prefer=("words",), edges=(contained,),
+        known=tuple(Source(label=f"known_{n}", location=where) for n, where in enumerate(KNOWN)),
+    )  # fmt: skip
     carry = ("duplicate_cluster", "duplicates")
     unique = Keep(label="unique", docs=parts, verdicts=(duplicates,), carry=carry)
     lines = Passages(label="unique_lines", docs=unique, unit="line", min_words=12)
     repeated = RepeatedPassages(docs=unique, passages=lines, max_documents=10, min_share=1.0)
     texts = DropPassages(label="pruned", docs=unique, repeated=repeated, min_words=50)
-    return Unique(texts, parts, duplicates)
+    index = DuplicateIndex(docs=parts, signatures=signature, duplicates=duplicates)
+    return Unique(texts, parts, duplicates, index)
 
 
 def opted_out(docs: Table, unique: Unique) -> tuple[OptOut, ...]:

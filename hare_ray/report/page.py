@@ -61,6 +61,7 @@ def _page(run: Run, known: Known) -> str:
         "benchmarks": sections.benchmarks(run, path),
         "unable": sections.unable(run),
         "unchecked": sections.unchecked(run),
+        "certificates": sections.certificates(run),
         **_second_half(known),
         "recipe": records.recipe(run),
         "spent": records.spent(run),

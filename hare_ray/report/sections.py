@@ -180,6 +180,29 @@ def unable(run: Run) -> str | None:
     return f"none of its {items:,} items can be checked" if items else "the leak index has no items"
 
 
+@dataclass(frozen=True)
+class Certified:
+    """What a certificate says, in a line."""
+
+    stage: str
+    corpora: str
+    rows: int
+    leaks: int
+    page: str
+
+
+def certificates(run: Run) -> list[Certified]:
+    """Of every certificate: what was read last, and what leaks were left in it."""
+    found = []
+    for name in run.of_class("Certificate"):
+        told = run.json(name, "certificate.json")
+        if told is not None:
+            final = told["final"]
+            page = f"{name}/{run.manifests[name]['fingerprint'][:12]}/certificate.html"
+            found.append(Certified(name, ", ".join(final["corpora"]), final["rows"], final["leaks"], page))
+    return found
+
+
 def unchecked(run: Run) -> list[dict[str, Any]]:
     """The first of the items that nothing checks."""
     data = run.file("leak_index", "unchecked.jsonl") or b""
