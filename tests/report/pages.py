@@ -40,7 +40,8 @@ def recipe(crawl: Path) -> dict[str, Stage]:
 
 
 def run(stages: dict[str, Stage], root: Path) -> None:
-    engine.run(stages["d1"], stages["label_clusters"], stages["cluster_map"], root=str(root))
+    last = ("d1", "label_clusters", "cluster_map", "stage_1_certificate")
+    engine.run(*(stages[name] for name in last), root=str(root))
 
 
 def crawled(folder: Path, found: list[dict[str, str]]) -> Path:

@@ -123,6 +123,13 @@ def test_leaks_name_the_item_and_the_coverage_of_every_benchmark(html: str) -> N
     assert "arc/test/q-7" in text
 
 
+def test_certificates_are_linked_with_what_is_left(whole: Path, html: str) -> None:
+    assert "stage 1 certificate D1 shards 7 2" in plain(section(html, "leakage"))
+    link = re.search(r'href="(stage_1_certificate/[^"]+/)certificate.html"', html)
+    assert link is not None
+    assert (whole / link[1] / "certificate.json").exists()
+
+
 def test_committee_and_recipe_and_costs_are_shown(whole: Path, html: str) -> None:
     quality_text = plain(section(html, "quality"))
     assert "meaning 91.2 % 96.3 % 0.550" in quality_text
