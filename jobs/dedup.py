@@ -1,7 +1,7 @@
 """One copy of every text: files in, Parquet out; exact, re-wrapped, re-cased and nearly equal copies are gone.
 
     python jobs/dedup.py 'crawl/*.jsonl.gz' --root runs/dedup            on all cores, through Ray
-    python jobs/dedup.py corpus.parquet --root runs/dedup --plain        in this process, without Ray
+    python jobs/dedup.py corpus.parquet --root runs/dedup --plain        on the cores of this machine, without Ray
     hare why runs/dedup URL                                              which copy a document lost to
     hare show runs/dedup unique --reason near_duplicate                  examples of what is gone
 
@@ -17,6 +17,7 @@ A later crawl is compared with what an earlier one kept, whose text is not read 
 """
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass
 
@@ -94,13 +95,21 @@ def on_ray() -> ExecutorFactory:
     return OnRay
 
 
+def on_cores(workers: int) -> ExecutorFactory:
+    """The executor without Ray."""
+    from hare_ray.forked import Forked
+
+    return lambda root: Forked(workers)
+
+
 def deduplicate(options: argparse.Namespace, console: Console) -> None:
     """Print the plan, run it, say what came of it and where it is."""
     known = tuple(index_of(root) for root in options.known)
     graph, root = deduplicated(options.input, options.sample, known), checked_root(options.root)
     targets = (graph.unique, graph.index) if options.index else (graph.unique,)
     console.print(tree(f"{options.input} -> {root}", targets, {}), highlight=False)
-    manifests = run(*targets, root=root, executor=None if options.plain else on_ray(), progress=Live(console))
+    executor = on_ray() if options.plain is None else on_cores(options.plain)
+    manifests = run(*targets, root=root, executor=executor, progress=Live(console))
     console.print(cli.closing(list(manifests.values())))
     console.print(f"\none copy of each: {folder(root, manifests['unique'])}/part-*.parquet", highlight=False)
 
@@ -110,7 +119,10 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("input", help="file, folder, glob or URL of JSONL, Parquet, Arrow, WARC, HTML or text files")
     found.add_argument("--root", required=True, help="directory of the run, or s3://, gs://; the result lies in it")
-    found.add_argument("--plain", action="store_true", help="in this process, without Ray: one core, no start-up")
+    found.add_argument(
+        "--plain", nargs="?", type=int, const=os.cpu_count(), metavar="N",
+        help="without Ray, in N processes of this machine (all cores): nothing to start up",
+    )  # fmt: skip
     found.add_argument("--index", action="store_true", help="also write the index that a later run can take as known")
     found.add_argument(
         "--known", action="append", default=[], metavar="ROOT", help="root of an earlier run with --index; repeatable"

@@ -34,7 +34,7 @@ BYTES_PER_KEY = 64
 PARALLEL_TASKS = 8
 """Groups and partitions made at least, where there are as many parts: smaller runs use several cores too."""
 
-TASK_ROWS = 50_000
+TASK_ROWS = 200_000
 """But no more than one for so many rows: every task writes a file for every other."""
 
 MAX_BITS = 16
