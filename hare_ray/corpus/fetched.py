@@ -74,8 +74,12 @@ class Fetched(NamedTuple):
 
 
 def record_id(file: str, fetched: Fetched) -> bytes:
-    """16 bytes that name the record."""
-    url = fetched.url.encode("utf-8", "surrogatepass")
+    """16 bytes that name the record.
+
+    A payload that came without a URL, and goes by its place, has an id of its own alone: the same in whatever file.
+    """
+    without = bool(fetched.payload) and fetched.url == f"{file}#{fetched.offset}"
+    url = b"" if without else fetched.url.encode("utf-8", "surrogatepass")
     if fetched.payload is None:
         name = file.encode("utf-8", "surrogatepass")
         offset = fetched.offset.to_bytes(LENGTH_BYTES, "little", signed=True)

@@ -82,7 +82,7 @@ def opened(file: str, path: str) -> BinaryIO:
 class Read(Map):
     """Splits of files into records."""
 
-    code: ClassVar[int] = 3
+    code: ClassVar[int] = 4
     imports: ClassVar[tuple[str, ...]] = ("fastwarc", "isal", "msgspec", "zstandard")
 
     writes: ClassVar[pa.Schema] = RECORD

@@ -119,14 +119,15 @@ def _look_up(
 
 def _matches(docs: pa.Table, entries: list[Entry]) -> list[NDArray[np.int64]]:
     """Number of the entry that each document matches, -1 for none: by id, by URL, and by host and parent domains."""
-    from hare_ray.dedup.optout_entries import HOST, URL, normal
+    from hare_ray.dedup.optout_entries import HOST, SITE, URL, normal
 
-    kinds = {kind: [n for n, entry in enumerate(entries) if entry.kind == kind] for kind in ("id", URL, HOST)}
+    kinds = {kind: [n for n, entry in enumerate(entries) if entry.kind == kind] for kind in ("id", URL, HOST, SITE)}
     ids = pa.array([bytes.fromhex(entries[n].value) for n in kinds["id"]], ID.type)
     found = [_numbers(docs.column("id").combine_chunks(), ids, kinds["id"])]
-    if kinds[URL] or kinds[HOST]:
+    if kinds[URL] or kinds[HOST] or kinds[SITE]:
         hosts, urls = normal(docs.column("url").combine_chunks())
         found.append(_numbers(urls, pa.array([entries[n].value for n in kinds[URL]], pa.string()), kinds[URL]))
+        found.append(_numbers(hosts, pa.array([entries[n].value for n in kinds[SITE]], pa.string()), kinds[SITE]))
         names = hosts.dictionary_encode()
         wanted = pa.array([entries[n].value for n in kinds[HOST]], pa.string())
         domains = names.dictionary

@@ -32,6 +32,9 @@ import pyarrow.compute as pc
 
 URL, HOST, ID = "url", "host", "id"
 
+SITE = "site"
+"""A host written with www: that site alone, since www.gov.uk does not speak for all of gov.uk."""
+
 _PARTS = (
     r"(?s)^(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):/+)?(?:[^/?#\\@]*@)?(?:[wW]{3}\.)?"
     r"(?P<host>\[[^\]/?#]*\]|[^/?#\\:]*?)\.*(?::[0-9]*)?(?P<path>[/?\\][^#]*)?(?:#.*)?$"
@@ -39,6 +42,7 @@ _PARTS = (
 _ID = re.compile(r"[0-9a-fA-F]{32}")
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)+")
 """With a dot, as RFC 1123 has it; the underscore is no host's by the letter but some have it."""
+_WWW = re.compile(r"(?i)(?:[a-z][a-z0-9+.\-]*:/+)?(?:[^/?#\\@]*@)?www\.")
 _COMMENT = re.compile(r"(^|\s)#.*")
 
 
@@ -136,4 +140,6 @@ def _entry(kind: str | None, text: str, part: dict[str, str], normed: tuple[str,
         raise ValueError("a host has no path")
     if not (site or (kind == URL and part["scheme"] and host)):
         raise ValueError(f"{host!r} is no host")
+    if kind == HOST and _WWW.match(text):
+        kind = SITE
     return Entry(text, kind, whole if kind == URL else host)

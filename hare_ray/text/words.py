@@ -150,6 +150,7 @@ def table_words(docs: pa.Table) -> Words:
     the words that are put there.
     """
     if _Shared.words is None or _Shared.table is None or _Shared.table() is not docs:
+        _Shared.table = _Shared.words = None  # their memory is about to be written over
         words, _Shared.room = _walked(docs.column("text"), word_documents, 1, _Shared.room or _room(False))
         _Shared.table, _Shared.words = weakref.ref(docs, _Shared.forget), words
     return _Shared.words

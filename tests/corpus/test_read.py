@@ -284,8 +284,16 @@ def test_fields_of_an_id_cannot_run_into_each_other(left, right):
     ids, named = [], []
     for file, url, offset, payload in (left, right):
         ids.append(record_id(file, Fetched(url, offset, payload)))
-        named.append((url, file, offset) if payload is None else (url, payload))
+        placed = "" if payload and url == f"{file}#{offset}" else url
+        named.append((url, file, offset) if payload is None else (placed, payload))
     assert (ids[0] == ids[1]) == (named[0] == named[1])
+
+
+def test_a_payload_without_url_has_one_id_in_whatever_file():
+    ids = {record_id(file, Fetched(f"{file}#{offset}", offset, b"text")) for file, offset in (("a", 0), ("b", 7))}
+    assert len(ids) == 1
+    assert record_id("a", Fetched("a#0", 1, b"text")) not in ids
+    assert record_id("a", Fetched("a#0", 0, b"other")) not in ids
 
 
 @pytest.mark.parametrize("names", [("a.warc", "b.warc"), ("a.warc", "b.warc.gz")])

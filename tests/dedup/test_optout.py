@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hare_ray import engine
-from hare_ray.dedup.optout import OptOut, OptOutList
+from hare_ray.dedup.optout import OptOut, OptOutList, _matches
 from hare_ray.dedup.optout_entries import Entry, normal, parse
 from hare_ray.gather import Desk
 from hare_ray.schema import DOCUMENT, ID, REASON
@@ -103,6 +103,23 @@ def left(tmp_path, asked):
     made = engine.run(*graph(tmp_path, asked), root=str(root))
     folder = root / "opt_out_list" / made["opt_out_list"]["fingerprint"][:12]
     return texts(root, made, "shards"), json.loads((folder / "report.json").read_text()), made
+
+
+@pytest.mark.parametrize(
+    ("asked", "host", "meant"),
+    [
+        ("gov.uk", "hmrc.gov.uk", True),
+        ("gov.uk", "www.gov.uk", True),
+        ("www.gov.uk", "www.gov.uk", True),
+        ("https://WWW.gov.uk/", "gov.uk", True),
+        ("www.gov.uk", "hmrc.gov.uk", False),
+        ('{"host": "www.gov.uk"}', "london.gov.uk", False),
+    ],
+)
+def test_a_host_with_www_speaks_for_itself_alone(tmp_path, asked, host, meant):
+    (tmp_path / "list").write_text(asked)
+    docs = pa.table({"id": pa.array([bytes(16)], pa.binary(16)), "url": [f"https://{host}/page"]})
+    assert any((numbers >= 0).any() for numbers in _matches(docs, parse(tmp_path / "list"))) == meant
 
 
 ALL = ["APPLE", "BANANA", "CHERRY", "DATE", "ELDER", "FIG"]

@@ -48,6 +48,16 @@ def test_a_shared_table_can_go():
     assert table_words(again).lengths.tolist() == [4]
 
 
+def test_a_table_is_read_anew_after_another_one_failed_half_way(monkeypatch):
+    first, second = table("a b c"), table("x y z", "too long for this test")
+    expected = table_words(first).hashes.tolist()
+    monkeypatch.setattr("hare_ray.text.words.MAX_DOCUMENT_BYTES", 10)
+    chunks = pa.chunked_array([second["text"].chunk(0).slice(0, 1), second["text"].chunk(0).slice(1)])
+    with pytest.raises(ValueError, match="given a document of 22 bytes, expected at most 10"):
+        table_words(pa.table({"text": chunks}))
+    assert table_words(first).hashes.tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("text", "copy"),
     [
