@@ -88,11 +88,11 @@ def folder(root: str, manifest: Manifest) -> str:
     return f"{root.rstrip('/')}/{manifest['name']}/{manifest['fingerprint'][:12]}"
 
 
-def on_ray() -> ExecutorFactory:
+def on_ray(workers: int | None) -> ExecutorFactory:
     """The executor on Ray, whose import is heavy."""
     from hare_ray.on_ray import OnRay
 
-    return OnRay
+    return lambda root: OnRay(root, workers)
 
 
 def on_cores(workers: int) -> ExecutorFactory:
@@ -108,7 +108,7 @@ def deduplicate(options: argparse.Namespace, console: Console) -> None:
     graph, root = deduplicated(options.input, options.sample, known), checked_root(options.root)
     targets = (graph.unique, graph.index) if options.index else (graph.unique,)
     console.print(tree(f"{options.input} -> {root}", targets, {}), highlight=False)
-    executor = on_ray() if options.plain is None else on_cores(options.plain)
+    executor = on_ray(options.workers) if options.plain is None else on_cores(options.plain)
     manifests = run(*targets, root=root, executor=executor, progress=Live(console))
     console.print(cli.closing(list(manifests.values())))
     console.print(f"\none copy of each: {folder(root, manifests['unique'])}/part-*.parquet", highlight=False)
@@ -119,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("input", help="file, folder, glob or URL of JSONL, Parquet, Arrow, WARC, HTML or text files")
     found.add_argument("--root", required=True, help="directory of the run, or s3://, gs://; the result lies in it")
+    found.add_argument("--workers", type=int, metavar="N", help="cores that Ray may use (all)")
     found.add_argument(
         "--plain", nargs="?", type=int, const=os.cpu_count(), metavar="N",
         help="without Ray, in N processes of this machine (all cores): nothing to start up",
