@@ -13,9 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hare_ray.dedup.edges import EDGES
-from hare_ray.dedup.plan import Work
+from hare_ray.dedup.plan import Plan, Work
 from hare_ray.dedup.runs import column, cut, pack, unpack, unpacked
 from hare_ray.dedup.texts import texts_of
+from hare_ray.stage import Table
 
 
 def spill_edges(work: Work, group: int) -> None:
@@ -28,7 +29,9 @@ def spill_edges(work: Work, group: int) -> None:
     found = []
     for kind, stage in enumerate(work.edges):
         for part, offset in zip(plan.groups[group], plan.offsets(group), strict=True):
-            found.append(_edges_of(work.desk.read(stage, part, EDGES.names), text[offset:], kind))
+            edges = _edges_of(stage, work.desk.read(stage, part, EDGES.names), text[offset:], kind)
+            _check_neighbours(stage, plan, edges)
+            found.append(edges)
     mine, parts, theirs, similar, kinds = (np.concatenate(columns) for columns in zip(*found, strict=True))
     groups = np.repeat(np.arange(len(plan.groups)), [len(parts) for parts in plan.groups])
     offsets = np.concatenate([plan.offsets(number) for number in range(len(plan.groups))])
@@ -39,12 +42,26 @@ def spill_edges(work: Work, group: int) -> None:
         work.put(f"door-{group}-{other}", pack(mine[chosen], row, similar[chosen], kinds[chosen]))
 
 
-def _edges_of(table: pa.Table, text: NDArray[np.int64], kind: int) -> list[NDArray]:
+def _check_neighbours(stage: Table, plan: Plan, edges: list[NDArray]) -> None:
+    """Refuse neighbours that are not in the base."""
+    parts, rows = edges[1:3]
+    sizes = np.append(np.diff(plan.first_rows), 0)
+    good = (parts >= 0) & (parts < len(sizes) - 1)
+    good &= (rows >= 0) & (rows < sizes[np.where(good, parts, -1)])
+    if not good.all():
+        part, row = (int(values[~good][0]) for values in (parts, rows))
+        held = f"a part of {sizes[part]} rows" if 0 <= part < len(sizes) - 1 else f"one of {len(sizes) - 1} parts"
+        raise ValueError(
+            f"{stage!r}: given an edge to row {row} of part {part}, expected {held}; make the edges of these documents"
+        )
+
+
+def _edges_of(stage: Table, table: pa.Table, text: NDArray[np.int64], kind: int) -> list[NDArray]:
     parts, rows, similar = (column(table, name) for name in EDGES.names)
     if not (
         parts.value_lengths().equals(rows.value_lengths()) and rows.value_lengths().equals(similar.value_lengths())
     ):
-        raise ValueError(f"edges have lists of different lengths in {EDGES.names}; expected one entry per neighbour")
+        raise ValueError(f"{stage!r}: given lists of different lengths in {EDGES.names}; give one entry per neighbour")
     lengths = np.asarray(parts.value_lengths())
     flat = [np.asarray(values.flatten()) for values in (parts, rows, similar)]
     kinds = np.full(len(flat[0]), kind, np.uint8)

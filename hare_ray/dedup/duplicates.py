@@ -109,7 +109,7 @@ class Duplicates(Gather):
         shape = (self.signatures.bands, self.signatures.sketch_bytes)
         plan = plan_of(desk.rows(self.docs), shape, self.memory_bytes, known)
         prefer = tuple(self._preferred(name) for name in self.prefer)
-        work = Work(desk, self.docs, self.signatures, plan, self.memory_bytes, self.min_similarity, prefer, self.edges)
+        work = Work(desk, plan, self.memory_bytes, self.docs, self.signatures, self.min_similarity, prefer, self.edges)
         return _compared(work) if plan.groups else {}
 
 

@@ -47,6 +47,7 @@ class DuplicateIndex(Make):
     memory_bytes: int = 1 << 30
     """What one task may hold."""
 
+    code: ClassVar[int] = 2
     imports: ClassVar[tuple[str, ...]] = ("numba",)
     unidentified: ClassVar[frozenset[str]] = frozenset({"label", "memory_bytes"})
 
@@ -64,21 +65,22 @@ class DuplicateIndex(Make):
     def make(self, desk: Desk) -> dict[str, int]:
         """Sort what is kept, file by file."""
         from hare_ray.dedup.index_files import SETTINGS, name, signature_settings
-        from hare_ray.dedup.plan import Work, plan_of
+        from hare_ray.dedup.plan import Work, bits_of, plan_of
 
         rows, signatures = desk.rows(self.docs), self.signatures
         plan = plan_of(rows, (signatures.bands, signatures.sketch_bytes), self.memory_bytes)
         total = sum(rows)
-        bits = _bits(total * (16 + signatures.sketch_bytes))
-        plan = replace(plan, bits=bits, band_bits=_bits(total * signatures.bands * BAND_BYTES))
-        work = Work(desk, self.docs, signatures, plan, self.memory_bytes, verdicts=self.duplicates)
+        text_bytes, band_bytes = total * (16 + signatures.sketch_bytes), total * signatures.bands * BAND_BYTES
+        bits, band_bits = (bits_of(-(-size // FILE_BYTES)) for size in (text_bytes, band_bytes))
+        plan = replace(plan, bits=bits, band_bits=band_bits)
+        work = Work(desk, plan, self.memory_bytes, self.docs, signatures, verdicts=self.duplicates)
         work.run(_spill_kept, range(len(plan.groups)))
         texts = work.run(_index_texts, range(plan.partitions))
         work = replace(work, plan=replace(plan, starts=tuple(accumulate(texts, initial=0))))
         if sum(texts) > 1 << 32:
             raise ValueError(f"{self!r}: given {sum(texts)} kept rows, expected up to 2^32; make several indexes")
-        work.run(_index_bands, range(1 << plan.band_bits))
-        work.run(_index_ids, range(plan.partitions))
+        bands = work.run(_index_bands, range(1 << plan.band_bits))
+        ids = work.run(_index_ids, range(plan.partitions))
         for kind, files in (("texts", plan.partitions), ("records", plan.partitions), ("ids", plan.partitions)):
             for file in range(files):
                 (desk.folder / name(kind, file)).write_bytes(work.get(f"{kind}-{file}"))
@@ -87,15 +89,11 @@ class DuplicateIndex(Make):
         settings = {
             "signature": signature_settings(signatures),
             "texts": texts,
-            "band_files": 1 << plan.band_bits,
-            "id_files": plan.partitions,
+            "bands": bands,
+            "ids": ids,
         }
         (desk.folder / SETTINGS).write_text(json.dumps(settings, sort_keys=True, indent=1))
         return {"rows": total, "texts": sum(texts)}
-
-
-def _bits(data_bytes: int) -> int:
-    return (max(-(-data_bytes // FILE_BYTES), 1) - 1).bit_length()
 
 
 def _spill_kept(work: Work, group: int) -> None:
@@ -142,8 +140,8 @@ def _index_texts(work: Work, file: int) -> int:
     return len(exact)
 
 
-def _index_bands(work: Work, file: int) -> None:
-    """Sort the keys of one file."""
+def _index_bands(work: Work, file: int) -> int:
+    """Sort the keys of one file; how many they are."""
     from hare_ray.dedup.runs import pack, sorted_order, unpack
 
     tables = [unpack(work.get(f"band-{text}-{file}"), (("u8", 1), ("u4", 1))) for text in range(work.plan.partitions)]
@@ -151,10 +149,11 @@ def _index_bands(work: Work, file: int) -> None:
     ranks = [rank + np.uint32(start) for (_, rank), (start, _) in zip(tables, pairwise(work.plan.starts), strict=True)]
     order, keys = sorted_order(keys, work.plan.band_bits)
     work.put(f"bands-{file}", pack(keys, np.concatenate(ranks)[order]))
+    return len(keys)
 
 
-def _index_ids(work: Work, file: int) -> None:
-    """Sort the ids of one file."""
+def _index_ids(work: Work, file: int) -> int:
+    """Sort the ids of one file; how many they are."""
     from hare_ray.dedup.runs import WIDE, distinct, pack, unpack
 
     tables = [unpack(work.get(f"id-{text}-{file}"), (WIDE, ("u4", 1))) for text in range(work.plan.partitions)]
@@ -162,6 +161,7 @@ def _index_ids(work: Work, file: int) -> None:
     ranks = [rank + np.uint32(start) for (_, rank), (start, _) in zip(tables, pairwise(work.plan.starts), strict=True)]
     order, _ = distinct(ids, work.plan.bits)
     work.put(f"ids-{file}", pack(ids[order], np.concatenate(ranks)[order]))
+    return len(ids)
 
 
 def _parquet(table: pa.Table) -> bytes:

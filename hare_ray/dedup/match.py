@@ -9,19 +9,22 @@ first and the WINDOW before it: a number of pairs in proportion to the texts, in
 apart. Texts lie in the order of their hash, so which pairs these are does not depend on files. Two texts of earlier
 crawls are no pair: they were compared then.
 
-No step holds more than a place's sketches and a batch of pairs. A place with too many pairs takes them in turns, chosen
-by the hash of the pair, so that each is still met once.
+No step holds more than a place's sketches and a batch of pairs. A partition with too many keys, as one template on
+every page makes, takes them in the order of their texts and carries on what later ones may meet: of every bucket the
+first text and the last WINDOW. A place with too many pairs takes them in turns, chosen by the hash of the pair, so
+that each is still met once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hare_ray.dedup.plan import Work
+from hare_ray.dedup.plan import BYTES_PER_KEY, Work
 from hare_ray.dedup.runs import cut, pack, sorted_order, unique_pairs, unpack
 from hare_ray.dedup.texts import sketches
 
@@ -39,13 +42,14 @@ _S32 = np.uint64(32)
 def bucket_pairs(
     keys: NDArray[np.uint64],
     numbers: NDArray,
+    fresh: NDArray[np.bool_],
     ours: int,
     at: tuple[int, int],
     out: tuple[NDArray, NDArray],
 ) -> tuple[tuple[int, int], int]:
     """Pairs of texts whose sorted keys are equal, from `at` on, until `out` is full; where to go on, and how many.
 
-    `at`: the next record and the first of its bucket.
+    `fresh`: records that were not paired before; `at`: the next record and the first of its bucket.
     """
     record, head = at
     first, second = out
@@ -55,7 +59,7 @@ def bucket_pairs(
             head = record
         text = numbers[record]
         nearest = max(head, record - WINDOW)
-        for other in range(nearest - 1, record):
+        for other in range(nearest - 1 if fresh[record] else record, record):
             before = numbers[head] if other < nearest else numbers[other]
             if (other >= nearest or head < nearest) and before < ours and before != text:
                 first[count], second[count] = before, text
@@ -65,51 +69,89 @@ def bucket_pairs(
 
 
 @njit(cache=True, nogil=True)
-def buckets(keys: NDArray[np.uint64]) -> tuple[int, int]:
-    """Sorted keys that come more than once, and how often the most frequent one comes."""
-    count, largest, start = 0, 0, 0
-    for i in range(1, len(keys) + 1):
-        if i == len(keys) or keys[i] != keys[start]:
-            count += i - start > 1
-            largest = max(largest, i - start)
-            start = i
+def buckets(keys: NDArray[np.uint64], weights: NDArray[np.int64]) -> tuple[int, int]:
+    """Sorted keys that come more than once, and how often the most frequent one comes; a record counts its weight."""
+    count, largest, size = 0, 0, 0
+    for i in range(len(keys)):
+        size = weights[i] + (size if i and keys[i] == keys[i - 1] else 0)
+        count += size > 1 and (i + 1 == len(keys) or keys[i + 1] != keys[i])
+        largest = max(largest, size)
     return count, largest
 
 
-def _keys_of(work: Work, partition: int) -> tuple[NDArray[np.uint64], NDArray]:
-    """All keys of a partition with the numbers of their texts, ours before known ones, sorted."""
+@njit(cache=True, nogil=True)
+def carry(keys: NDArray[np.uint64], numbers: NDArray, weights: NDArray[np.int64]) -> int:
+    """Move to the front what later pieces may meet, the first of a bucket weighing for those left out; how many."""
+    held, start = 0, 0
+    for end in range(1, len(keys) + 1):
+        if end < len(keys) and keys[end] == keys[start]:
+            continue
+        tail = max(start + 1, end - WINDOW)
+        weights[start] = weights[start:end].sum() - (end - tail)
+        for record in range(start, end):
+            if record == start or record >= tail:
+                keys[held], numbers[held], weights[held] = keys[record], numbers[record], weights[record]
+                held += 1
+        start = end
+    return held
+
+
+def _keys(work: Work, partition: int) -> Iterator[tuple[NDArray[np.uint64], NDArray]]:
+    """The keys of a partition with the numbers of their texts, ours before known ones, in order of texts per key."""
     plan = work.plan
     kind = np.dtype(plan.number).type
-    keys, numbers = [], []
     for place in range(plan.partitions):
         key, rank = unpack(work.get(f"band-{place}-{partition}"), (("u8", 1), ("u4", 1)))
-        keys.append(key)
-        numbers.append(rank.astype(plan.number) + kind(plan.starts[place]))
+        yield key, rank.astype(plan.number) + kind(plan.starts[place])
     for number, index in enumerate(plan.known):
         key, rank = index.bands(work.desk, partition, plan.band_bits)
-        keys.append(key)
-        numbers.append(rank.astype(plan.number) + kind(plan.known_start(number)))
-    order, found = sorted_order(np.concatenate(keys), plan.band_bits)
-    return found, np.concatenate(numbers)[order]
+        yield key, rank.astype(plan.number) + kind(plan.known_start(number))
+
+
+def _pieces(work: Work, partition: int) -> Iterator[tuple[NDArray[np.uint64], NDArray]]:
+    """The same, as many at once as a task may hold."""
+    limit = max(work.memory_bytes // BYTES_PER_KEY, 1)
+    held: list[tuple[NDArray[np.uint64], NDArray]] = []
+    count = 0
+    for keys, numbers in _keys(work, partition):
+        for start in range(0, len(keys), limit):
+            some = keys[start : start + limit], numbers[start : start + limit]
+            if count + len(some[0]) > limit:
+                yield np.concatenate([key for key, _ in held]), np.concatenate([number for _, number in held])
+                held, count = [], 0
+            held.append(some)
+            count += len(some[0])
+    if held:
+        yield np.concatenate([key for key, _ in held]), np.concatenate([number for _, number in held])
 
 
 def match_bands(work: Work, partition: int) -> dict[str, object]:
-    """Write the pairs of a partition of keys; pieces written, pairs per place, and what the buckets were like."""
+    """Write the pairs of a partition of keys; batches written, pairs per place, and what the buckets were like."""
     plan = work.plan
-    keys, numbers = _keys_of(work, partition)
-    count, largest = buckets(keys)
-    space = max(len(keys), 1 << 12)
-    first, second = np.empty(space, numbers.dtype), np.empty(space, numbers.dtype)
     totals = np.zeros(len(plan.starts) - 1, np.int64)
-    at, piece = (0, 0), 0
-    while at[0] < len(keys):
-        at, held = bucket_pairs(keys, numbers, plan.ours, at, (first, second))
-        one, two = unique_pairs(first[:held], second[:held])
-        for place, chosen in cut(plan.places(two), len(totals)):
-            work.put(f"pair-{partition}-{piece}-{place}", pack(one[chosen], two[chosen]))
-            totals[place] += len(chosen)
-        piece += 1
-    return {"pieces": piece, "pairs": totals.tolist(), "buckets": int(count), "largest": int(largest)}
+    old = (np.empty(0, np.uint64), np.empty(0, plan.number), np.empty(0, np.int64))
+    batch, count, largest = 0, 0, 0
+    for new in _pieces(work, partition):
+        joined = np.concatenate([old[0], new[0]])
+        order, keys = sorted_order(joined, plan.band_bits)
+        numbers = np.concatenate([old[1], new[1]])[order]
+        weights = np.concatenate([old[2], np.ones(len(new[0]), np.int64)])[order]
+        fresh = order >= len(old[0])
+        del joined, order, new
+        count, largest = buckets(keys, weights)  # of all so far: every key is carried on
+        space = max(len(keys), 1 << 12)
+        out = np.empty(space, numbers.dtype), np.empty(space, numbers.dtype)
+        at = (0, 0)
+        while at[0] < len(keys):
+            at, held = bucket_pairs(keys, numbers, fresh, plan.ours, at, out)
+            one, two = unique_pairs(out[0][:held], out[1][:held])
+            for place, chosen in cut(plan.places(two), len(totals)):
+                work.put(f"pair-{partition}-{batch}-{place}", pack(one[chosen], two[chosen]))
+                totals[place] += len(chosen)
+            batch += 1
+        held = carry(keys, numbers, weights)
+        old = keys[:held].copy(), numbers[:held].copy(), weights[:held].copy()
+    return {"pieces": batch, "pairs": totals.tolist(), "buckets": int(count), "largest": int(largest)}
 
 
 def _turns(pairs: int, work: Work) -> int:

@@ -3,15 +3,21 @@
 Pure functions of packed records. In a run of equal hashes documents stand in order of id; each but the first is paired
 with the first and with the `BEFORE` before it, which is linear where all pairs would be quadratic: of passages that at
 most five documents have, and these tell most, no pair is missed.
+
+A notice that every page of a crawl has is one such run. Passages that are too many at once come in pieces by id,
+smallest first, and what a later piece may be paired with is carried on: of every run the first document and the last
+`BEFORE`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from hare_ray.dedup.runs import sorted_order
-from hare_ray.dedup.spills import starts
+from hare_ray.dedup.runs import sorted_order, starts
 
 PASSAGE = np.dtype([("hash", "u8"), ("id", "u8"), ("row", "u4"), ("place", "u4"), ("words", "u4"), ("weight", "u4")])
 """`id`: the first half, which as a hash is unique enough: if two documents with one passage met in it, both would keep
@@ -38,6 +44,9 @@ CONTAINED = np.dtype(
 )
 """A document of `words` words, and another one that holds `shared` of them."""
 
+Holders = tuple[NDArray[np.uint64], NDArray[np.int64]]
+"""Hashes of passages, and how many documents have each."""
+
 Groups = NDArray[np.uint32]
 """Numbers of groups of parts."""
 
@@ -56,31 +65,66 @@ def places_only(records: NDArray) -> NDArray:
     return places
 
 
-def shared_only(records: NDArray, groups: Groups) -> tuple[NDArray, Groups]:
-    """Passages whose hash comes more than once, by hash, id, group and row."""
+def holders_of(records: NDArray) -> Holders:
+    """How many documents have each passage, those of one document first."""
     order, hashes = sorted_order(records["hash"])
     same = np.diff(hashes) == 0
-    shared = np.zeros(len(order), bool)
-    shared[1:] |= same
-    shared[:-1] |= same
-    records, groups = records[order[shared]], groups[order[shared]]
-    order = np.lexsort((records["id"], records["hash"]))  # stable: group and row are in order already
-    return records[order], groups[order]
+    many = np.zeros(len(order), bool)
+    many[1:] |= same
+    many[:-1] |= same
+    ids, found = records["id"][order[many]], hashes[many]
+    by_id = np.lexsort((ids, found))
+    found, counts = np.unique(found[starts(found[by_id], ids[by_id])], return_counts=True)
+    alone = hashes[~many]
+    return np.concatenate([alone, found]), np.concatenate([np.ones(len(alone), np.int64), counts])
 
 
-def pairs_of(
-    records: NDArray, groups: NDArray[np.uint32], max_documents: int
-) -> tuple[NDArray, NDArray[np.uint32], int]:
-    """Pairs, the group of each one's place, and the number of passages that several documents have."""
-    records, groups = shared_only(records, groups)
+def shared_of(found: Iterable[Holders]) -> Holders:
+    """The passages that several documents have, by hash; the pieces have no document in common."""
+    hashes, counts = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    order, hashes = sorted_order(hashes)
+    begins = np.flatnonzero(starts(hashes))
+    if len(begins) == 0:
+        return hashes, counts
+    counts = np.add.reduceat(counts[order], begins)
+    return hashes[begins][counts > 1], counts[counts > 1]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Records of shared passages, by hash, id, group and row."""
+
+    records: NDArray
+    groups: Groups
+    holders: NDArray[np.int64]
+    """How many documents have the passage."""
+    fresh: NDArray[np.bool_]
+    """Not carried on from an earlier piece."""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+def shared_only(records: NDArray, groups: Groups, carried: int, shared: Holders) -> Shared:
+    """The records of shared passages; the first `carried` ones are of earlier pieces."""
+    hashes, holders = shared
+    at = np.searchsorted(hashes, records["hash"])
+    chosen = np.flatnonzero(np.append(hashes, 0)[at] == records["hash"]) if len(hashes) else np.empty(0, np.int64)
+    keys = records["id"][chosen], records["hash"][chosen]
+    order = chosen[np.lexsort(keys)]  # stable: group and row are in order already
+    return Shared(records[order], groups[order], holders[at[order]], order >= carried)
+
+
+def pairs_of(shared: Shared, max_documents: int) -> tuple[NDArray, Groups]:
+    """Pairs of what is fresh with what is before it, and the group of each one's place."""
+    records, groups = shared.records, shared.groups
     if len(records) == 0:
-        return np.empty(0, PAIR), groups, 0
+        return np.empty(0, PAIR), groups
     begins, document_begins = starts(records["hash"]), starts(records["hash"], records["id"])
     run, document = np.cumsum(begins) - 1, np.cumsum(document_begins) - 1
     first_document = document[begins]
-    holders = np.diff(np.append(first_document, document[-1] + 1))
     heads = np.flatnonzero(document_begins)  # of rows with one id, the first speaks for the document
-    later = np.flatnonzero(document > first_document[run])
+    later = np.flatnonzero((document > first_document[run]) & shared.fresh)
     first = first_document[run[later]]
     mine, others = [later], [first]
     for back in range(1, BEFORE + 1):
@@ -94,8 +138,19 @@ def pairs_of(
     for name in ("id", "row", "words"):
         pairs[f"other_{name}"] = records[name][theirs]
     pairs["other_group"] = groups[theirs]
-    pairs["goes"][: len(later)] = holders[run[later]] > max_documents
-    return pairs, groups[mine], int(np.count_nonzero(holders > 1))
+    pairs["goes"][: len(later)] = shared.holders[later] > max_documents
+    return pairs, groups[mine]
+
+
+def carried_of(shared: Shared) -> tuple[NDArray, Groups]:
+    """What a later piece may be paired with, and its groups."""
+    heads = np.flatnonzero(starts(shared.records["hash"], shared.records["id"]))
+    begins = np.flatnonzero(starts(shared.records["hash"][heads]))
+    lengths = np.diff(np.append(begins, len(heads)))
+    after = np.repeat(begins + lengths, lengths) - np.arange(len(heads))
+    kept = after <= BEFORE
+    kept[begins] = True
+    return shared.records[heads[kept]], shared.groups[heads[kept]]
 
 
 def contained_of(pairs: NDArray, group: int, min_share: float) -> NDArray:

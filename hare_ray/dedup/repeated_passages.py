@@ -18,13 +18,14 @@ what contains it, so two long texts are not tied together by a short one that bo
 Method: an external sort, bounded by `memory_bytes` per task. Every group of parts writes its passages as packed
 records sorted by hash, one object per range of hashes; each range is sorted alone and gives the places of shared
 passages, each with documents to compare with; these go back to the place's group, which adds up the words per pair
-of documents and tells the group of the contained one. The result is a function of the set of documents: how they are
-cut into parts, their order, the memory and the number of workers do not matter.
+of documents and tells the group of the contained one. A passage that very many documents have is matched in pieces.
+The result is a function of the set of documents: how they are cut into parts, their order, the memory and the number of
+workers do not matter. A run that was killed goes on with the steps that are missing.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
@@ -84,16 +85,18 @@ class RepeatedPassages(Gather):
         """Passages to pairs of documents, pairs to verdicts, each step over groups or ranges."""
         from hare_ray.dedup import passage_steps as steps
         from hare_ray.dedup.passage_pairs import BYTES_PER_PASSAGE
-        from hare_ray.dedup.spills import plan_of, senders
+        from hare_ray.dedup.plan import Cut, cut_of
 
         rows = desk.rows(self.docs)
-        records = desk.map(partial(steps.count, desk, self), range(len(rows)))
         if not rows:
             return {}
-        plan = plan_of(rows, records, BYTES_PER_PASSAGE, self.memory_bytes)
-        spilled = desk.map(partial(steps.spill, desk, self, plan), range(len(plan.groups)))
-        matched = desk.map(partial(steps.match, desk, self, plan), enumerate(senders(spilled, plan.ranges)))
-        paired = senders([groups for groups, _ in matched], len(plan.groups))
-        contained = desk.map(partial(steps.contain, desk, self, plan), enumerate(paired))
-        desk.map(partial(steps.write, desk, self, plan), enumerate(senders(contained, len(plan.groups))))
-        return {"passages_compared": sum(records), "passages_shared": sum(shared for _, shared in matched)}
+        work = steps.PassageWork(desk, Cut((), (), 0), self.memory_bytes, self)
+        records = work.run(steps.count, range(len(rows)))
+        work = replace(work, plan=cut_of(rows, records, BYTES_PER_PASSAGE, self.memory_bytes))
+        groups, ranges = range(len(work.plan.groups)), range(work.plan.partitions)
+        spilled = work.run(steps.spill, groups)
+        work = replace(work, records=tuple(map(sum, zip(*spilled, strict=True))))
+        shared = work.run(steps.match, ranges)
+        work.run(steps.contain, groups)
+        work.run(steps.write, groups)
+        return {"passages_compared": sum(records), "passages_shared": sum(shared)}

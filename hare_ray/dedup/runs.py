@@ -40,7 +40,9 @@ def pack(*columns: NDArray) -> bytes:
 def unpack(data: bytes, layout: Layout) -> list[NDArray]:
     """The columns of `pack`, without a copy."""
     sizes = [np.dtype(kind).itemsize * width for kind, width in layout]
-    count = len(data) // sum(sizes) if data else 0
+    count, rest = divmod(len(data), sum(sizes))
+    if rest:
+        raise ValueError(f"given {len(data)} bytes, expected records of {sum(sizes)}; the object was cut short")
     found, start = [], 0
     for (kind, width), size in zip(layout, sizes, strict=True):
         column = np.frombuffer(data, kind, count * width, start) if count else np.empty(0, kind)
@@ -80,6 +82,13 @@ def column(table: pa.Table, name: str) -> pa.Array:
     return table.column(name).combine_chunks()
 
 
+def starts(*columns: NDArray) -> NDArray[np.bool_]:
+    """Where a run of equal values begins."""
+    begins = np.ones(len(columns[0]), bool)
+    begins[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return begins
+
+
 def hashed(wide: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """A 64-bit hash of every 128-bit key, whose leading bits are good."""
     return (wide[:, 0] + (wide[:, 1] ^ (wide[:, 1] >> _S32)) * _ODD_1) * _ODD_2
@@ -94,7 +103,8 @@ def leading(keys: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
 
 def cut(places: NDArray, count: int) -> Iterator[tuple[int, NDArray]]:
     """The rows of every one of `count` places, in order; `places` tells each row's."""
-    order = np.argsort(places.astype(np.uint16), kind="stable")  # a radix sort: numpy has one for 16 bits
+    kind = np.uint16 if count <= 1 << 16 else np.uint32  # a radix sort where it can be: numpy has one for 16 bits
+    order = np.argsort(places.astype(kind), kind="stable")
     ends = np.cumsum(np.bincount(places, minlength=count))
     start = 0
     for place, end in enumerate(ends):

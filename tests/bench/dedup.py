@@ -3,10 +3,10 @@
     make bench-dedup        (HARE_DATA: folder of real data; .bench/*: the peers' own venvs)
     python -m tests.bench.dedup --megabytes 10 --sides ours-plain,rensa        a smaller trial
 
-JSON lines in, JSON lines, Parquet or Arrow out; each side is a cold process on two cores, files in the page cache, and
-its time is that of the whole process. Word 5-grams, 14 bands of 8 rows; `-default`: a peer's own numbers. The first
-round is not timed but watched for memory; then medians of three, in turn. A side above SLOW_SECONDS has its first
-round alone, which is then its time.
+JSON lines in, JSON lines, Parquet or Arrow out; each side is a cold process that is told to use WORKERS workers, files
+in the page cache, and its time is that of the whole process. Word 5-grams, 14 bands of 8 rows; `-default`: a peer's own
+numbers. The first round is not timed but watched for memory; then medians of three, in turn. A side above SLOW_SECONDS
+has its first round alone, which is then its time.
 
 Recall: planted copies (tests/bench/dedup_edits.py) and natural pairs of a true 5-gram Jaccard similarity of 0.8 and
 more, each the share of pairs of which at most one is kept; `expected` is the mean of 1 - (1 - J^8)^14 over the planted
@@ -70,8 +70,8 @@ class Side:
         if self.venv:
             script = str(BENCH / "peers" / f"{self.script}.py")
             return [str(self.python), script, str(source), str(out), self.settings, str(WORKERS)]
-        plain = ["--plain"] if self.settings == "plain" else []
-        return [str(self.python), str(JOB), str(source), "--root", str(out / "root"), *plain]
+        workers = ["--plain" if self.settings == "plain" else "--workers", str(WORKERS)]
+        return [str(self.python), str(JOB), str(source), "--root", str(out / "root"), *workers]
 
 
 SIDES = {

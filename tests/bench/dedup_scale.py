@@ -65,10 +65,10 @@ def graph(documents: int) -> Keep:
 
 
 class Disk:
-    """Most bytes below a folder while the block runs."""
+    """Most bytes below a folder while the block runs, and most in scratch."""
 
     def __init__(self, folder: Path) -> None:
-        self.most = 0
+        self.most = self.scratch = 0
         self._folder = folder
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -85,19 +85,22 @@ class Disk:
         wait = DISK_SECONDS
         while not self._stop.wait(wait):
             began = time.perf_counter()
-            self.most = max(self.most, used(self._folder))
+            total, scratch = used(self._folder)
+            self.most, self.scratch = max(self.most, total), max(self.scratch, scratch)
             wait = max(DISK_SECONDS, 20 * (time.perf_counter() - began))
 
 
-def used(folder: Path) -> int:
-    """Bytes of the files below a folder."""
-    total = 0
+def used(folder: Path) -> tuple[int, int]:
+    """Bytes of the files below a folder, and of those that only the steps of a stage hand to each other."""
+    total = scratch = 0
     for path in folder.rglob("*"):
         try:
-            total += path.stat().st_size if path.is_file() else 0
+            size = path.stat().st_size if path.is_file() else 0
         except FileNotFoundError:  # scratch that is gone already
             continue
-    return total
+        total += size
+        scratch += size if path.parent.name == "scratch" else 0
+    return total, scratch
 
 
 def kept_parts(root: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:
@@ -150,6 +153,7 @@ def one(documents: int, root: Path) -> dict[str, Any]:
         "duplicates_seconds": manifests["duplicates"]["run"]["seconds"],
         "keep_seconds": manifests["unique"]["run"]["seconds"],
         "disk_gb": disk.most / 1e9,
+        "scratch_bytes_per_document": disk.scratch / documents,
         "books": books,
         **quality(root, manifests["duplicates"], documents),
     }

@@ -10,8 +10,8 @@ from hare_ray.on_ray import OnRay
 from hare_ray.stage import Source, Stage
 from tests.dedup.stages import Texts
 
-MEMORY_BYTES = 300_000
-"""Of a task: so little that this crawl is cut into many groups and partitions."""
+MEMORY_BYTES = 100_000
+"""Of a task: so little that a crawl of 490 short texts in four files is four groups and partitions, and 8 of keys."""
 
 
 def graph(folder: str) -> tuple[Stage, ...]:

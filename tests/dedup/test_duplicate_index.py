@@ -1,7 +1,10 @@
 """The index of a crawl, and crawls compared with those of earlier ones, on the engine and in memory."""
 
+import itertools
 import json
+import random
 import shutil
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +17,10 @@ from hare_ray.dedup.index_files import overlapping
 from hare_ray.dedup.runs import hashed
 from hare_ray.dedup.signature import Signature
 from hare_ray.engine import run
+from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Source
-from tests.dedup.crawl import words
+from tests.dedup.crawl import DOCS, SIGNATURE, MemoryDesk, document, parts_of, words
+from tests.dedup.crawl import verdicts as verdicts_on
 from tests.dedup.stages import KeepAll, Texts
 
 
@@ -179,3 +184,61 @@ def test_every_partition_opens_the_files_it_overlaps_and_no_others(files, bits):
     for partition in range(1 << bits):
         mine = keys[keys >> (10 - bits) == partition]
         assert set(mine * files >> 10) == set(overlapping(files, partition, bits))
+
+
+def index_folder(root, name="one"):
+    """Where the files of an index are."""
+    manifest = json.loads((root / f"{name}_index" / "manifest.json").read_text())
+    return root / f"{name}_index" / manifest["fingerprint"][:12]
+
+
+def test_a_folder_that_is_no_index_is_refused(tmp_path):
+    folder = write_crawl(tmp_path / "in", [line("a", words(30, 1))])
+    other = graph(folder, "two", old=(Source(label="elsewhere", location=str(folder)),))[0]
+    with pytest.raises(ValueError, match=rf"(?s){folder} without settings.json.*runs/<crawl>/duplicate_index/<id>"):
+        run(other, root=str(tmp_path / "run"))
+    for text, told in (("{}", "lacks bands, ids, signature, texts"), ("[", "no JSON")):
+        (folder / "settings.json").write_text(text)
+        with pytest.raises(ValueError, match=told):
+            run(graph(folder, "two", old=(Source(location=str(folder)),))[0], root=str(tmp_path / text))
+
+
+@pytest.mark.parametrize(("kind", "record_bytes"), [("texts", 128), ("bands", 12), ("ids", 20)])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_that_was_cut_short_is_refused(tmp_path, kind, record_bytes, whole):
+    folder = write_crawl(tmp_path / "in", [line(str(n), words(30, n)) for n in range(9)])
+    run(graph(folder, "one")[1], root=str(tmp_path / "run"))
+    old = shutil.copytree(index_folder(tmp_path / "run"), tmp_path / "old")
+    file = old / f"{kind}-00000.bin"
+    file.write_bytes(file.read_bytes()[: -(record_bytes if whole else 3)])
+    with pytest.raises(
+        ValueError, match=rf"{file.name} of \d+ bytes, expected \d+ records of {record_bytes}.*cut short"
+    ):
+        run(graph(folder, "two", old=(Source(label="old", location=str(old)),))[0], root=str(tmp_path / "run"))
+
+
+def test_order_cutting_and_memory_do_not_matter_beside_known_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr(known, "FILE_BYTES", 3000)
+    old = [line(f"old/{n}", words(80, n)) for n in range(60)]
+    run(graph(write_crawl(tmp_path / "old", old), "one")[1], root=str(tmp_path / "run"))
+    files = {path.name: path.read_bytes() for path in index_folder(tmp_path / "run").iterdir()}
+    assert len(files) > 15
+    texts = [words(80, n) for n in range(40, 90)]
+    texts += [[*text[1:], f"edit{copy}"] for text in texts[::2] for copy in range(3)]
+    rows = [document(" ".join(text), f"https://{n}", "f", n) for n, text in enumerate(texts)]
+    rows += [{**rows[0], "file": "g"}, document("", "https://none"), document(old[3].split(" ", 1)[1], "https://old")]
+    sign, stage = SIGNATURE.prepare(lambda stage: tmp_path), Source(label="known", location="elsewhere")
+    draw, found = random.Random(9), []
+    for memory_bytes, parts in itertools.product((1 << 30, 60_000, 9_000), (1, 3, 11)):
+        order = draw.sample(rows, len(rows))
+        some = parts_of(pa.Table.from_pylist(order, DOCUMENT), [draw.randrange(len(rows)) for _ in range(parts - 1)])
+        desk = MemoryDesk({"docs": some, SIGNATURE.name: [sign(part) for part in some]}, {"known": files})
+        fields = {"min_similarity": 0.5, "prefer": ("words",), "known": (stage,), "memory_bytes": memory_bytes}
+        verdicts, books = verdicts_on(desk, Duplicates(docs=DOCS, signatures=SIGNATURE, **fields))
+        keys = [(row["file"], row["url"]) for row in order]
+        found.append((dict(zip(keys, verdicts, strict=True)), books))
+    assert all(one == found[0] for one in found)
+    reasons = Counter(verdict["reason"] for verdict in found[0][0].values())
+    assert set(reasons) == {None, "exact_duplicate", "near_duplicate", "no_words"}
+    dropped_for_old = {v["detail"] for v in found[0][0].values() if (v["detail"] or "").startswith("https://old/")}
+    assert len(dropped_for_old) == 21

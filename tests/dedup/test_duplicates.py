@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hare_ray.dedup.duplicates import Duplicates
-from hare_ray.dedup.plan import plan_of
+from hare_ray.dedup.index_files import IndexFiles
+from hare_ray.dedup.plan import BYTES_PER_KNOWN, bytes_per_text, plan_of
 from hare_ray.schema import DOCUMENT
 from tests.corpus.reading import json_lines, read_bytes
 from tests.dedup.crawl import DOCS, SIGNATURE, Documents, document, duplicates, words
@@ -168,6 +169,15 @@ def test_less_memory_means_more_partitions_and_groups():
     assert (plan.partitions, plan.band_bits) == (64, 6)
     assert 30 < len(plan.groups) <= 50
     assert [part for group in plan.groups for part in group] == list(range(50))
+
+
+def test_known_texts_count_in_the_plan():
+    memory_bytes, old = 1 << 30, 10**9
+    index = IndexFiles(DOCS, (old // 2048,) * 2048, (), (), 112)
+    alone, plan = (plan_of([50_000] * 20, (14, 112), memory_bytes, known) for known in ((), (index,)))
+    assert plan.groups == alone.groups
+    assert alone.partitions < old * BYTES_PER_KNOWN / memory_bytes < plan.partitions < 4 * old * 112 / memory_bytes
+    assert (10**6 * bytes_per_text(112) + old * BYTES_PER_KNOWN) / plan.partitions <= memory_bytes
 
 
 def test_signatures_of_other_documents_are_refused():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hare_ray.dedup.duplicates import Duplicates
 from hare_ray.dedup.match import WINDOW, bucket_pairs, buckets
-from hare_ray.dedup.runs import distinct, sorted_order
+from hare_ray.dedup.runs import cut, distinct, pack, sorted_order, unpack
 from hare_ray.dedup.signature import Signature
 from hare_ray.schema import DOCUMENT
 from tests.dedup.crawl import (
@@ -238,6 +238,36 @@ def test_missing_preferences_lose_to_any_number():
 
 
 @pytest.mark.parametrize(
+    ("part", "row", "message"),
+    [(1, 0, "row 0 of part 1, expected one of 1 parts"), (0, 2, "row 2 of part 0, expected a part of 2 rows"),
+     (-1, 0, "part -1"), (0, -1, "row -1")],
+)  # fmt: skip
+def test_an_edge_to_a_row_that_is_not_there_is_refused(part, row, message):
+    docs, signed = signed_rows([sketch_of((0, 0, 0, 0)), sketch_of((1, 1, 1, 1))], width=BANDS * ROWS)
+    lists = [[[], [part]], [[], [row]], [[], [0.5]]]
+    edges = [pa.array(values, field.type) for values, field in zip(lists, Meaning.writes, strict=True)]
+    tables = {"docs": [docs], SIGNED.name: [signed], "meaning": [pa.table(edges, Meaning.writes.names)]}
+    with pytest.raises(ValueError, match=rf"meaning.*{message}"):
+        verdicts(MemoryDesk(tables), stage_of(edges=(MEANING,)))
+
+
+@pytest.mark.parametrize("count", [1, 1 << 16, 70_000])
+def test_cut_gives_every_place_its_rows(count):
+    places = np.random.default_rng(0).integers(0, count, 2000)
+    places[-1] = count - 1
+    found = {place: rows for place, rows in cut(places, count) if len(rows)}
+    assert sorted(found) == sorted(set(places.tolist()))
+    assert all(np.array_equal(rows, np.flatnonzero(places == place)) for place, rows in found.items())
+
+
+def test_an_object_that_was_cut_short_is_refused():
+    data = pack(np.arange(5, dtype=np.uint64), np.arange(5, dtype=np.uint32))
+    assert [column.tolist() for column in unpack(data, (("u8", 1), ("u4", 1)))] == [[*range(5)]] * 2
+    with pytest.raises(ValueError, match="59 bytes, expected records of 12"):
+        unpack(data[:-1], (("u8", 1), ("u4", 1)))
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"prefer": ("score",)}, "no table"),
@@ -270,11 +300,11 @@ def test_buckets_give_the_first_and_the_texts_before_but_no_two_known_ones(sizes
     found, at = [], (0, 0)
     first, second = np.empty(space, np.uint32), np.empty(space, np.uint32)
     while at[0] < len(keys):
-        at, held = bucket_pairs(keys, numbers, ours, at, (first, second))
+        at, held = bucket_pairs(keys, numbers, np.ones(len(keys), bool), ours, at, (first, second))
         found += zip(first[:held].tolist(), second[:held].tolist(), strict=True)
     assert sorted(found) == sorted(expected)
     counts = [size for size in sizes if size > 1]
-    assert buckets(keys) == (len(counts), max(sizes, default=0))
+    assert buckets(keys, np.ones(len(keys), np.int64)) == (len(counts), max(sizes, default=0))
 
 
 @settings(max_examples=80, deadline=None)

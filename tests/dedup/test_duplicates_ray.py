@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = 4
-"""Groups, and partitions, of all steps."""
+"""Also groups and partitions of the steps, at the memory that `drive` gives a task."""
 KILLS = 5
 """Each costs the start of a worker."""
 

@@ -10,10 +10,11 @@ import pytest
 import xxhash
 
 from hare_ray.dedup.passages import Passages
+from hare_ray.dedup.plan import cut_of
 from hare_ray.dedup.repeated_passages import RepeatedPassages
-from hare_ray.dedup.spills import plan_of
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Table
+from tests.dedup.crawl import MemoryDesk
 
 
 class Documents(Table):
@@ -23,29 +24,6 @@ class Documents(Table):
 DOCS = Documents(label="docs")
 PASSAGES = Passages(docs=DOCS, unit="line", min_words=3)
 HASH = PASSAGES.prepare(lambda stage: Path())
-
-
-class MemoryDesk:
-    def __init__(self, tables):
-        self.tables, self.written, self.objects = tables, {}, {}
-
-    def rows(self, stage):
-        return [len(table) for table in self.tables[stage.name]]
-
-    def read(self, stage, part, columns):
-        return self.tables[stage.name][part].select(columns)
-
-    def map(self, function, items):
-        return [function(item) for item in items]
-
-    def put(self, name, data):
-        self.objects[name] = data
-
-    def get(self, name):
-        return self.objects[name]
-
-    def write(self, part, table):
-        self.written[part] = table
 
 
 def document(text, number=None):
@@ -241,10 +219,34 @@ def test_result_does_not_depend_on_order_parts_or_memory():
             assert answers(draw.sample(range(len(rows)), len(rows)), cuts=cuts, memory_bytes=memory_bytes) == expected
 
 
+@pytest.mark.parametrize("max_documents", [1, 299, 300])
+def test_a_footer_in_pieces_is_paired_as_in_one(max_documents):
+    rows = [document(lines("the footer of all", *(f"own line {n} {m}" for m in range(1 + n % 3)))) for n in range(300)]
+    rows = [*rows, rows[7], rows[250]]
+    calm = repeated(rows, max_documents=max_documents)
+    assert sum(len(v["repeated"]) for v in calm[0]) == (0 if max_documents == 300 else len(rows) - 1)
+    for memory_bytes in (60_000, 3_000):
+        assert repeated(rows, (100, 180), memory_bytes, max_documents) == calm
+
+
+def test_a_killed_run_does_only_what_is_missing():
+    rows = corpus(5)
+    parts = [pa.Table.from_pylist(rows[a:b], DOCUMENT) for a, b in pairwise([0, 9, 20, len(rows)])]
+    stage = RepeatedPassages(docs=DOCS, passages=PASSAGES, max_documents=1, min_share=0.8, memory_bytes=9_000)
+    desk = MemoryDesk({"docs": parts, PASSAGES.name: [HASH(part) for part in parts]})
+    books, written = stage.gather(desk), desk.written
+    for name in [name for name in desk.objects if "contain-done-1" in name or "write-done" in name]:
+        del desk.objects[name]
+    desk.ran, desk.written = [], {}
+    assert stage.gather(desk) == books
+    assert desk.ran == [("contain", 1), *(("write", group) for group in range(3))]
+    assert desk.written == written
+
+
 def test_less_memory_means_more_ranges_and_groups():
-    assert plan_of([100], [300], 256, 1 << 30).ranges == 1
-    plan = plan_of([1000] * 50, [3000] * 50, 256, 1 << 20)
-    assert plan.ranges == 37 and 30 < len(plan.groups) <= 37
+    assert cut_of([100], [300], 256, 1 << 30).partitions == 1
+    plan = cut_of([1000] * 50, [3000] * 50, 256, 1 << 20)
+    assert plan.partitions == 64 and 30 < len(plan.groups) <= 37
     assert [part for group in plan.groups for part in group] == list(range(50))
 
 
