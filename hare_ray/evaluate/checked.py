@@ -3,6 +3,10 @@
 The trainings of a model are the nearest stages above it that say what it will be judged by (`evaluated`, as Pretrain
 does); each of these has seen to those before it. A model that comes from files, or was trained elsewhere, has none:
 it is judged all the same, and the results say that nobody searched.
+
+A file of a benchmark names its split, and that split or the whole benchmark must have been told. lm-eval's names carry
+none: it asks the test split, or the validation split where the answers of the test are withheld, so that a training
+that was told of other splits only, such as the development split of mmlu, was not searched for what is asked.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ from collections.abc import Iterable
 
 from hare_ray.priors.benchmarks import EVERY_SPLIT, covers
 from hare_ray.stage import Stage
+
+ASKED_SPLITS = (EVERY_SPLIT, "test", "validation", "valid", "val")
+"""Splits whose items a name without a split may ask."""
 
 
 def trainings(model: Stage) -> list[Stage]:
@@ -45,11 +52,10 @@ def check_told(judge: Stage, models: Iterable[Stage], asked: tuple[str, ...]) ->
 
 
 def _covered(told: tuple[str, ...], name: str) -> bool:
-    """A split says which items are asked; without one, as in lm-eval's tasks, any that was searched for will do."""
-    benchmark, _, split = name.partition("/")
-    if split in ("", EVERY_SPLIT):
-        return any(each.partition("/")[0] == benchmark for each in told)
-    return covers(told, name)
+    """Whether the items that are asked are among those that the corpus was searched for."""
+    if "/" in name:
+        return covers(told, name)
+    return any(covers(told, f"{name}/{split}") for split in ASKED_SPLITS)
 
 
 def certificate_of(model: Stage) -> str | None:

@@ -8,19 +8,22 @@
               unchecked.jsonl    every item that nothing checks, with the index that says so and its reason
 
     certificate.json
-      format        1
-      clean         whether there is a last look and it found nothing
-      final         {corpora: [name], rows, leaks}
-      corpora       [{name, stage, kind, final, rows, hits, removed, reasons: {reason: rows}, rule: {...}, index}]
+      format        2
+      clean         whether there is a last look and it found no leak by the rules of its corpora
+      final         {corpora: [name], rows, leaks, below, bases: {stage: fingerprint of what is trained on}}
+      corpora       [{name, stage, kind, final, rows, hits, removed, below, reasons: {reason: rows}, rule: {...},
+                      index}]
       indexes       {name: {settings: {...}, recipe: {...}, items, unchecked}}
-      benchmarks    {benchmark: {split: {items, checked, methods: {index: {method: items}},
-                     corpora: {name: {hits, removed, items}}}}}
+      benchmarks    {benchmark: {split: {items, checked, exact, joined, unchecked,
+                     methods: {index: {method: items}}, corpora: {name: {hits, removed, items}}}}}
       examples      [a row of hits.parquet], some of each corpus and split
       limits        [what it cannot promise]
 
-`checked` are the items that every index which a corpus was searched with can find by some method. `hits` counts rows
-that name an item, `removed` those that were dropped for it; in a corpus that is `final`, the rows as they are trained
-on, whatever would be removed is a leak that is left, and training refuses to begin.
+`checked` are the items that every index which a corpus was searched with can find by some method: `exact` by their
+question alone (ngram, short_exact), `joined` only where choices or answer stand beside it; `unchecked` is the rest.
+`hits` counts rows that name an item, `removed` those that were dropped for it, `below` those that the rule keeps
+although they have words in common. In a corpus that is `final`, the rows as they are trained on, whatever would be
+removed is a leak that is left, and training refuses to begin; `bases` is how it knows that these are its own rows.
 """
 
 from __future__ import annotations
@@ -42,16 +45,24 @@ CERTIFICATE, PAGE, HITS_FILE, UNCHECKED_FILE = (
     "unchecked.jsonl",
 )
 
-FORMAT = 1
+FORMAT = 2
 
 UNCHECKED = "unchecked"
 """The method of items that no method fits."""
 
+EXACT = ("ngram", "short_exact")
+"""Methods that find an item by its question alone."""
+
 LIMITS = (
     "Rewording is found while most of an item's words stay in their order. A question that was told anew in other "
     "words is not found, nor is one that was translated.",
-    "Items of too few or too common words mean nothing by themselves; they are listed as not checked. They are found "
-    "only where more of the item stands beside them.",
+    "Items of too few or too common words mean nothing by themselves; they are listed as not checked.",
+    "An item whose bare question is too short or too common, but not its question with choices or answer (joined), is "
+    "found only where these stand beside the question. The question alone may be in the text.",
+    "Under a rule with a share, such as half for text that a model wrote, runs of an item's words that make up no more "
+    "than that share of a text stay in it. They are counted as below the threshold, and trained on.",
+    "One item is named per hit, the one with most in common. A text may hold more, so that counts of items are lower "
+    "bounds.",
     "Facts are not leaks. A text that answers a question without asking it is kept, and models are meant to learn "
     "from it.",
     "Synthetic text is searched like any other, but the model that wrote it, and every pretrained model that judged "
@@ -77,6 +88,7 @@ class Certificate(Make):
     documents: tuple[Table, ...] = ()
     """Tables with id and url, on the bases of those tables that hold no ids themselves."""
 
+    code: ClassVar[int] = 2
     imports: ClassVar[tuple[str, ...]] = ("jinja2",)
 
     def __post_init__(self) -> None:
@@ -146,6 +158,8 @@ class Certificate(Make):
                 "corpora": list(self.final),
                 "rows": sum(tallies[name].rows for name in self.final),
                 "leaks": left,
+                "below": sum(tallies[name].below for name in self.final),
+                "bases": {table.base.name: table.base.fingerprint for table in self.final_tables},
             },
             "corpora": [
                 self._corpus(name, table, tallies[name]) for name, table in zip(self.names, self.tables, strict=True)
@@ -170,6 +184,7 @@ class Certificate(Make):
             "rows": tally.rows,
             "hits": tally.hits,
             "removed": tally.removed,
+            "below": tally.below,
             "reasons": dict(sorted(tally.reasons.items())),
             "rule": numbers(table.recipe["fields"]),
             "index": self.index_of(table).name,
@@ -227,17 +242,21 @@ def benchmarks(
     found: dict[str, dict[str, Any]] = {}
     for benchmark, split in every:
         counts = {index: told[benchmark][split] for index, told in coverage.items() if split in told.get(benchmark, {})}
-        checked = [
-            counts[index]["items"] - counts[index].get(UNCHECKED, 0) if index in counts else 0 for index in searched
-        ]
+        used = [counts.get(index, {}) for index in searched]
+        items = max(count["items"] for count in counts.values())
+        checked = min(count.get("items", 0) - count.get(UNCHECKED, 0) for count in used)
+        exact = min(sum(count.get(method, 0) for method in EXACT) for count in used)
         corpora = {}
         for name, tally in tallies.items():
             there = tally.found.get((benchmark, split))
             if there is not None:
                 corpora[name] = {"hits": there.documents, "removed": there.removed, "items": len(there.items)}
         found.setdefault(benchmark, {})[split] = {
-            "items": max(count["items"] for count in counts.values()),
-            "checked": min(checked),
+            "items": items,
+            "checked": checked,
+            "exact": exact,
+            "joined": checked - exact,
+            "unchecked": items - checked,
             "methods": {
                 index: {method: number for method, number in count.items() if method != "items" and number}
                 for index, count in counts.items()

@@ -13,6 +13,8 @@ from typing import Any
 
 import jinja2
 
+from hare_ray.leakage.shards import CheckShards
+
 HERE = Path(__file__).parent
 TEMPLATE = "certificate.html.j2"
 
@@ -22,7 +24,7 @@ LISTED = 40
 METHODS = {
     "ngram": "words in a row",
     "short_exact": "whole question",
-    "joined": "with its options",
+    "joined": "only with choices or answer",
     "unchecked": "not checked exactly",
 }
 """Methods of an index in words, best first."""
@@ -80,6 +82,7 @@ def page(told: dict[str, Any], listed: Listed) -> str:
         unchecked=listed.rows(),
         methods=METHODS,
         searched=[corpus["name"] for corpus in told["corpora"]],
+        laws=[law(corpus, told["indexes"][corpus["index"]]) for corpus in told["corpora"]],
     )
 
 
@@ -91,6 +94,25 @@ def count(number: int) -> str:
 def reason(code: str) -> str:
     """A reason code in words."""
     return REASONS.get(code, code.replace("_", " "))
+
+
+def law(corpus: dict[str, Any], index: dict[str, Any]) -> str:
+    """The rule of a corpus in words: what makes a leak of a hit, and what stays."""
+    rule, n = corpus["rule"]["rule"], index["recipe"]["ngram"]
+    hits, share = rule["min_hits"], rule["max_overlap"]
+    text = "piece of a row" if corpus["kind"] == CheckShards.__name__ else "text"
+    leaks = [
+        f"at least {hits} run{'s' if hits > 1 else ''} of {n} words in common with the items",
+        f"an item shorter than {n} words that stands in it whole",
+    ]
+    kept = [f"fewer than {hits} runs in common"] if hits > 1 else []
+    if share:
+        leaks[0] += f", if these are more than {100 * share:g} % of its own runs of {n} words"
+        kept.append(f"runs in common that are no more than {100 * share:g} % of its own")
+    if "reworded_share" in rule:
+        leaks.append(f"at least {100 * rule['reworded_share']:g} % of the weight of a question, its words in order")
+    stays = f"Kept is a {text} with only {' or '.join(kept)}." if kept else "Nothing that is found is kept."
+    return f"A leak is a {text} with {'; or with '.join(leaks)}. {stays}"
 
 
 def flat(rule: dict[str, Any]) -> list[tuple[str, str]]:
@@ -108,12 +130,11 @@ def totals(told: dict[str, Any]) -> dict[str, int]:
     """The numbers on top."""
     splits = [split for benchmark in told["benchmarks"].values() for split in benchmark.values()]
     items = sum(split["items"] for split in splits)
-    checked = sum(split["checked"] for split in splits)
+    counts = {name: sum(split[name] for split in splits) for name in ("checked", "exact", "joined", "unchecked")}
     return {
         "benchmarks": len(told["benchmarks"]),
         "items": items,
-        "checked": checked,
-        "unchecked": items - checked,
+        **counts,
         "removed": sum(corpus["removed"] for corpus in told["corpora"] if not corpus["final"]),
     }
 

@@ -111,6 +111,11 @@ class Tally:
         """Rows with a reason."""
         return sum(found.removed for found in self.found.values())
 
+    @property
+    def below(self) -> int:
+        """Rows with something in common that the rule keeps."""
+        return self.hits - self.removed
+
 
 @dataclass(frozen=True)
 class Look:

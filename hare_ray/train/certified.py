@@ -1,12 +1,17 @@
 """No training on a corpus that was not searched for what the model will be judged by.
 
     evaluated      benchmarks, "name" for all of it or "name/split", as the certificate calls them
-    certificate    certificate.json; read here are `final` {corpora, rows, leaks} and
-                   `benchmarks` {name: {split: {items, checked}}}
+    certificate    certificate.json; read here are `final` {corpora, rows, leaks, bases} and
+                   `benchmarks` {name: {split: {items, exact, joined, unchecked}}}
 
 When a training is put together, the certificate's last look must be at the very tables that it reads, and a training
-that goes on from another may be judged only by what that one was searched for: a model remembers all its stages. When
-it starts, the certificate must cover every benchmark and its last look must have found nothing.
+that goes on from another may be judged only by what that one was searched for: a model remembers all its stages. A
+stage before it that cannot tell what it was searched for, as files of another run cannot, is refused where anything is
+evaluated.
+
+When it starts, the fingerprints of its tables must be among those that the certificate names, since a certificate that
+is given as files may be about any corpus. It must cover every benchmark: of each split at least MIN_CHECKED of the
+items; a split without items asks nothing and passes. And its last look must have found no leak by its rules.
 """
 
 from __future__ import annotations
@@ -18,6 +23,10 @@ from hare_ray.priors.benchmarks import covers
 from hare_ray.stage import Stage
 
 CERTIFICATE = "certificate.json"
+
+MIN_CHECKED = 0.5
+"""Share of a split's items that some search can find, at least. With fewer, most of a score would come from items of
+which nothing is known, and "no leak" would be said of the smaller half."""
 
 CURE = "add the benchmark to those that the corpora are searched for, and make the certificate again"
 
@@ -45,38 +54,75 @@ def check_recipe(
         )
 
 
-def check_stages(stage: Stage, evaluated: tuple[str, ...], before: tuple[str, ...]) -> None:
-    """Refuse benchmarks that an earlier stage of the same model was not told of."""
-    unknown = [name for name in evaluated if not covers(before, name)]
+def check_stages(stage: Stage, evaluated: tuple[str, ...], before: Stage | None) -> None:
+    """Refuse benchmarks that an earlier stage of the same model was not told of, or cannot tell of."""
+    if before is None or not evaluated:
+        return
+    told = getattr(before, "evaluated", None)
+    if not isinstance(told, tuple):
+        raise ValueError(
+            f"{stage!r}: given evaluated={evaluated}, and {before!r} to go on from, which does not say what its corpus "
+            "was searched for; expected a training with a certificate and `evaluated` of its own, as the model keeps "
+            "what it read; put that training itself into the recipe, or leave `evaluated` empty"
+        )
+    unknown = [name for name in evaluated if not covers(told, name)]
     if unknown:
         raise ValueError(
-            f"{stage!r}: given evaluated={evaluated}, but the training before it was told of {before} only; expected "
+            f"{stage!r}: given evaluated={evaluated}, but the training before it was told of {told} only; expected "
             f"{unknown} there as well, as the model keeps what it read; give both the same"
         )
 
 
-def check_certificate(stage: Stage, told: Mapping[str, Any], evaluated: tuple[str, ...]) -> None:
-    """Refuse a certificate that leaves a benchmark out, or that says of leaks."""
-    final, benchmarks = told["final"], told["benchmarks"]
+def check_certificate(
+    stage: Stage, told: Mapping[str, Any], evaluated: tuple[str, ...], sources: tuple[Stage, ...]
+) -> None:
+    """Refuse a certificate of another corpus, one that leaves a benchmark out, and one that says of leaks."""
+    final = told["final"]
     if not final["corpora"]:
         raise ValueError(
             f"{stage!r}: given a certificate without a last look, expected one of the packed rows; "
             "name the check of the rows among its `final`"
         )
+    _check_bases(stage, final, sources)
     for wanted in evaluated:
-        name, _, split = wanted.partition("/")
-        splits = benchmarks.get(name, {})
-        chosen = {each: says for each, says in splits.items() if split in ("", each)}
-        unchecked = [each for each, says in chosen.items() if says["items"] and not says["checked"]]
-        if unchecked or not chosen:
-            known = [f"{each}/{part}" for each, parts in benchmarks.items() for part in parts]
-            raise ValueError(
-                f"{stage!r}: given the benchmark {wanted!r}, of which nothing was checked"
-                f"{f' in {unchecked}' if splits else ''}; expected one of {', '.join(known) or 'none'}; {CURE}"
-            )
+        _check_benchmark(stage, told["benchmarks"], wanted)
     if final["leaks"]:
         raise ValueError(
             f"{stage!r}: given a certificate whose last look found leaks in {final['leaks']} of {final['rows']} rows "
             f"of {', '.join(final['corpora'])}, expected none; see certificate.html for where, drop these documents, "
             "and pack again"
         )
+
+
+def _check_bases(stage: Stage, final: Mapping[str, Any], sources: tuple[Stage, ...]) -> None:
+    """By fingerprint alone: in another run the same table may have another name."""
+    bases: dict[str, str] = final.get("bases", {})
+    missing = [source for source in sources if source.base.fingerprint not in bases.values()]
+    if missing:
+        given = ", ".join(f"{name} {fingerprint[:12]}" for name, fingerprint in bases.items())
+        wanted = ", ".join(f"{source.base.name} {source.base.fingerprint[:12]}" for source in missing)
+        raise ValueError(
+            f"{stage!r}: given a certificate whose last look was at {given or 'tables that it does not name'}, "
+            f"expected {wanted} as well; make a certificate of the tables that are trained on"
+        )
+
+
+def _check_benchmark(stage: Stage, benchmarks: Mapping[str, Any], wanted: str) -> None:
+    """All splits of a benchmark, or the one that is named."""
+    name, _, split = wanted.partition("/")
+    chosen = {each: says for each, says in benchmarks.get(name, {}).items() if split in ("", each)}
+    if not chosen:
+        known = [f"{each}/{part}" for each, parts in benchmarks.items() for part in parts]
+        raise ValueError(
+            f"{stage!r}: given the benchmark {wanted!r}, of which nothing was checked; "
+            f"expected one of {', '.join(known) or 'none'}; {CURE}"
+        )
+    for each, says in chosen.items():
+        checked = says["exact"] + says["joined"]
+        if checked < MIN_CHECKED * says["items"]:
+            raise ValueError(
+                f"{stage!r}: given the benchmark {wanted!r}, of whose split {each!r} {checked} of {says['items']} "
+                f"items can be found ({says['exact']} exactly, {says['joined']} only with choices or answer, "
+                f"{says['unchecked']} not at all), expected at least {MIN_CHECKED:.0%}; judge by other splits or "
+                "benchmarks, or index them with smaller min_words and min_weight and make the certificate again"
+            )

@@ -104,7 +104,7 @@ class Pretrain(Make):
         check_recipe(self, self.certificate, self.evaluated, self.sources)
         if isinstance(self.before, Pretrain):
             self._check_before(self.before)
-            check_stages(self, self.evaluated, self.before.evaluated)
+        check_stages(self, self.evaluated, self.before)
 
     def _check_before(self, before: Pretrain) -> None:
         for name in ("shape", "workers"):
@@ -183,7 +183,7 @@ class Pretrain(Make):
     def _check_certificate(self, desk: Desk) -> None:
         if self.certificate is not None:
             told = json.loads(desk.read_file(self.certificate, CERTIFICATE))
-            check_certificate(self, told, self.evaluated)
+            check_certificate(self, told, self.evaluated, self.sources)
 
     def _refuse_divergence(self, root: Root) -> None:
         if root.exists(DIVERGED):

@@ -39,7 +39,7 @@ def model(*evaluated: str, certificate: Stage | None = None) -> Exported:
 def test_what_the_training_was_told_of_is_asked():
     asked = (Benchmark("quiz", "exam_test.jsonl.gz", "", "choices", "answer"),)
     files = Make(label="files")
-    for told in ((*OWN, "exam", "mmlu"), (*OWN, "exam/test", "mmlu/dev")):
+    for told in ((*OWN, "exam", "mmlu"), (*OWN, "exam/test", "mmlu/test"), (*OWN, "exam", "mmlu/validation")):
         stage = evaluate(model(*told), benchmarks=asked, benchmark_files=files, tasks=(Task("mmlu", 5),))
         assert stage.asked() == ("bits_per_byte", "cloze", "exam/test", "mmlu")
 
@@ -50,6 +50,7 @@ def test_what_the_training_was_told_of_is_asked():
         ((), {}, "told of no benchmark; expected bits_per_byte, cloze among them"),
         (("cloze",), {}, "expected bits_per_byte among them"),
         (OWN, {"tasks": (Task("mmlu", 5),)}, "expected mmlu among them"),
+        ((*OWN, "mmlu/dev", "mmlu/train", "mmlu_pro"), {"tasks": (Task("mmlu", 5),)}, "expected mmlu among them"),
         (
             (*OWN, "exam/train"),
             {
@@ -63,6 +64,14 @@ def test_what_the_training_was_told_of_is_asked():
 def test_what_it_was_not_told_of_is_refused(told, other, message):
     with pytest.raises(ValueError, match=message):
         evaluate(Make(label="elsewhere"), model(*told), **other)
+
+
+def test_a_file_that_is_not_divided_needs_the_whole_benchmark():
+    files = {"benchmarks": (Benchmark("quiz", "exam.jsonl", "", "choices", "answer"),), "benchmark_files": Make()}
+    for told in ("exam", "exam/all"):
+        assert "exam/all" in evaluate(model(*OWN, told), **files).asked()
+    with pytest.raises(ValueError, match="expected exam/all among them"):
+        evaluate(model(*OWN, "exam/test"), **files)
 
 
 def test_the_nearest_trainings_answer_and_each_once():

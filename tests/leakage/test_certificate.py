@@ -1,6 +1,7 @@
 """Certificate: a corpus with planted items, from documents to packed rows; what is said adds up and is so."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import ClassVar
@@ -12,14 +13,14 @@ import pytest
 from hare_ray.engine import run
 from hare_ray.leakage.benchmarks import Benchmarks
 from hare_ray.leakage.certificate import Certificate, benchmarks, numbers
-from hare_ray.leakage.certificate_page import LISTED, Listed, page
+from hare_ray.leakage.certificate_page import LISTED, Listed, law, page
 from hare_ray.leakage.decontaminate import Decontaminate
 from hare_ray.leakage.hits import EXAMPLES, HITS, Found, Tally, tallied
 from hare_ray.leakage.leaks import Rule
 from hare_ray.leakage.shards import CheckShards
 from hare_ray.priors.benchmarks import load_benchmark_forms
 from hare_ray.schema import DOCUMENT, REASON
-from hare_ray.stage import Files, Keep, Make, Map, PartFunction, Source, Table
+from hare_ray.stage import Files, Keep, Make, Map, PartFunction, Source, Table, stable
 from hare_ray.tokens.pack import Pack
 from hare_ray.tokens.tokenizer import trained
 from tests.leakage.exams import QUESTION, SHORT, leak_index, unrelated, write_exam
@@ -83,8 +84,11 @@ def stages(tmp_path_factory):
         documents=(docs,),
     )  # fmt: skip
     no = Certificate(label="no", indexes=(index,), names=("rows",), tables=(bad,), final=("rows",))
-    run(yes, no, root=str(folder / "run"))
-    return {stage.name: stage for stage in (index, docs, web, rate, good, bad, yes, no, *packs)}, folder / "run"
+    below = Certificate(
+        label="below", indexes=(index,), names=("rated",), tables=(rate,), final=("rated",), documents=(docs,)
+    )
+    run(yes, no, below, root=str(folder / "run"))
+    return {stage.name: stage for stage in (index, docs, web, rate, good, bad, yes, no, below, *packs)}, folder / "run"
 
 
 def made(stages, name: str) -> Path:
@@ -107,7 +111,7 @@ def test_a_cleaned_corpus_is_certified_with_its_numbers(stages):
     )
     assert corpora["rows"]["rows"] == says["final"]["rows"] > 0 and corpora["rows"]["hits"] == 0
     split = says["benchmarks"]["exam"]["test"]
-    assert (split["items"], split["checked"]) == (3, 2)
+    assert [split[name] for name in ("items", "checked", "exact", "joined", "unchecked")] == [3, 2, 2, 0, 1]
     assert split["methods"] == {"leak_index": {"ngram": 1, "short_exact": 1, "unchecked": 1}}
     assert split["corpora"]["D1"] == {"hits": 2, "removed": 2, "items": 2}
     assert says["indexes"]["leak_index"]["recipe"]["ngram"] == 13 and len(says["limits"]) >= 5
@@ -116,6 +120,63 @@ def test_a_cleaned_corpus_is_certified_with_its_numbers(stages):
 def test_a_hit_under_the_threshold_is_told_and_not_counted_as_removed(stages):
     corpora = {corpus["name"]: corpus for corpus in told(stages, "yes")["corpora"]}
     assert corpora["by rate"]["hits"] > corpora["by rate"]["removed"]
+    assert corpora["by rate"]["below"] == corpora["by rate"]["hits"] - corpora["by rate"]["removed"]
+    assert corpora["D1"]["below"] == 0
+
+
+def test_the_last_look_names_the_tables_that_are_trained_on(stages):
+    packed = stages[0]["packed_clean"]
+    assert told(stages, "yes")["final"]["bases"] == {"packed_clean": packed.fingerprint}
+    assert told(stages, "no")["final"]["bases"] != told(stages, "yes")["final"]["bases"]
+
+
+def heading(text: str) -> str:
+    return " ".join(re.sub("<[^>]*>", "", text.split("<h1>")[1].split("</h1>")[0]).split())
+
+
+def test_the_heading_says_what_the_rules_say_and_what_stays_below_them(stages):
+    says = told(stages, "yes")
+    assert says["final"]["below"] == 0
+    assert heading(page(says, Listed())) == "By its rules, what is trained on leaks none of 2 benchmark items"
+    says["final"]["below"] = 5
+    assert heading(page(says, Listed())).endswith("5 rows have something in common below the threshold")
+    kept = told(stages, "below")
+    assert (kept["final"]["leaks"], kept["final"]["below"]) == (1, 1)
+    text = heading((made(stages, "below") / "certificate.html").read_text())
+    assert "leaks benchmark items in 1 row; 1 row has something in common below the threshold" in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "words"),
+    [
+        (
+            RULE,
+            "Decontaminate",
+            ("leak is a text with at least 1 run of 13", "80 % of the weight", "Nothing that is found"),
+        ),
+        (
+            RATE,
+            "CheckShards",
+            ("leak is a piece of a row", "more than 50 % of its own runs of 13", "no more than 50 % of its own."),
+        ),
+        (
+            Rule(min_hits=3, max_overlap=0.25, reworded_share=None),
+            "Decontaminate",
+            ("at least 3 runs", "with only fewer than 3 runs in common or runs in common that are no more than 25 %"),
+        ),
+    ],
+)
+def test_a_rule_is_said_in_words(rule, kind, words):
+    corpus = {"kind": kind, "rule": numbers({"rule": stable(rule, "rule")})}
+    said = law(corpus, {"recipe": {"ngram": 13}})
+    assert all(part in said for part in words)
+    assert ("weight of a question" in said) == (rule.reworded_share is not None)
+
+
+def test_the_limits_say_what_is_kept_what_is_joined_and_how_items_are_counted(stages):
+    limits = " ".join(told(stages, "yes")["limits"])
+    for words in ("with choices or answer (joined)", "counts of items are lower bounds", "half for text that a model"):
+        assert words in limits
 
 
 def test_every_hit_leads_to_its_document_and_url(stages):
@@ -155,7 +216,7 @@ class Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.loads: list[str] = []
+        self.loads: list[str | None] = []
         self.words: list[str] = []
 
     def handle_starttag(self, tag, attrs):
@@ -213,12 +274,13 @@ def test_sums_over_parts_keep_few_examples_and_count_all():
 
 def test_an_item_counts_as_checked_where_every_index_that_was_used_checks_it():
     coverage = {
-        "one": {"b": {"s": {"items": 9, "ngram": 7, "unchecked": 2}}},
-        "two": {"b": {"s": {"items": 9, "ngram": 4, "unchecked": 5}, "only": {"items": 1, "ngram": 1}}},
+        "one": {"b": {"s": {"items": 9, "ngram": 4, "short_exact": 2, "joined": 1, "unchecked": 2}}},
+        "two": {"b": {"s": {"items": 9, "ngram": 3, "joined": 1, "unchecked": 5}, "only": {"items": 1, "ngram": 1}}},
         "unused": {"b": {"s": {"items": 9, "unchecked": 9}}},
     }
     found = benchmarks(coverage, {"one", "two"}, {"D1": Tally(found={("b", "s"): Found(3, 2, {"x"})})})
     assert found["b"]["s"]["checked"] == 4 and found["b"]["only"]["checked"] == 0
+    assert [found["b"]["s"][name] for name in ("exact", "joined", "unchecked")] == [3, 1, 5]
     assert found["b"]["s"]["corpora"] == {"D1": {"hits": 3, "removed": 2, "items": 1}}
 
 

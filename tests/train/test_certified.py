@@ -1,6 +1,7 @@
 """Training refuses what was not searched for what it will be judged by; no training is run here."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,15 +9,24 @@ import pytest
 from hare_ray.leakage.certificate import Certificate
 from hare_ray.leakage.leaks import Rule
 from hare_ray.leakage.shards import CheckShards
-from hare_ray.stage import Make
+from hare_ray.stage import Make, Source
 from hare_ray.train.certified import check_certificate
 from tests.train.stages import corpus, trained
 
 RULE = Rule(min_hits=1, max_overlap=0.0, reworded_share=None)
+
+
+def split(exact: int, joined: int, unchecked: int) -> dict[str, int]:
+    checked = exact + joined
+    return {"items": checked + unchecked, "checked": checked, "exact": exact, "joined": joined, "unchecked": unchecked}
+
+
 EXAM = {
-    "exam": {"test": {"items": 5, "checked": 4}, "dev": {"items": 1, "checked": 0}, "none": {"items": 0, "checked": 0}}
+    "exam": {"test": split(3, 1, 1), "dev": split(0, 0, 1), "none": split(0, 0, 0)},
+    "half": {"test": split(1, 1, 2)},
+    "few": {"test": split(1, 48, 50)},
 }
-CLEAN = {"corpora": ["rows"], "rows": 9, "leaks": 0}
+CLEAN = {"corpora": ["rows"], "rows": 9, "leaks": 0, "bases": {}}
 
 
 def certified(toy, *, final=("rows",), label="certificate") -> Certificate:
@@ -54,14 +64,41 @@ def test_a_later_stage_is_judged_by_what_all_before_it_were_searched_for(toy):
             trained(toy, evaluated=(wanted,), **given)
 
 
+def test_a_training_before_that_says_nothing_of_its_corpus_is_refused_where_anything_is_judged(toy, tmp_path):
+    given = {"steps": 4, "certificate": certified(toy), "tokenizer": Make(label="words")}
+    for before in (Source(label="weights", location=str(tmp_path)), Make(label="weights")):
+        assert trained(toy, before=before, **given).before is before
+        with pytest.raises(ValueError, match="which does not say what its corpus was searched for"):
+            trained(toy, before=before, evaluated=("exam",), **given)
+
+
+def certificate_files(folder, final) -> Source:
+    """As a certificate of another run is given."""
+    folder.mkdir()
+    (folder / "certificate.json").write_text(json.dumps({"final": final, "benchmarks": EXAM}))
+    return Source(label="certificate", location=str(folder))
+
+
+def test_a_certificate_given_as_files_must_be_of_the_tables_that_are_trained_on(toy, tmp_path):
+    other = {**CLEAN, "bases": {"packed": "0123456789abcdef"}}
+    for name, final in {"other": other, "unnamed": {k: v for k, v in CLEAN.items() if k != "bases"}}.items():
+        given = certificate_files(tmp_path / name, final)
+        stage = trained(toy, steps=4, evaluated=("exam/test",), certificate=given)
+        desk = SimpleNamespace(read_file=lambda of, file: (Path(of.location) / file).read_bytes())
+        with pytest.raises(ValueError, match=f"expected toy {toy.fingerprint[:12]} as well"):
+            stage.make(desk)  # pyright: ignore[reportArgumentType]
+    told = {"final": {**CLEAN, "bases": {"elsewhere": toy.fingerprint}}, "benchmarks": EXAM}
+    check_certificate(Make(label="stage"), told, ("exam/test",), (toy,))
+
+
 def test_what_is_evaluated_is_part_of_the_identity(toy):
     given = {"steps": 4, "certificate": certified(toy)}
     assert len({trained(toy, evaluated=names, **given).fingerprint for names in ((), ("exam",), ("exam/test",))}) == 3
 
 
-@pytest.mark.parametrize("evaluated", [(), ("exam/test",), ("exam/none",)])
+@pytest.mark.parametrize("evaluated", [(), ("exam/test",), ("exam/none",), ("half",)])
 def test_a_clean_certificate_that_covers_all_is_accepted(evaluated):
-    check_certificate(Make(label="stage"), {"final": CLEAN, "benchmarks": EXAM}, evaluated)
+    check_certificate(Make(label="stage"), {"final": CLEAN, "benchmarks": EXAM}, evaluated, ())
 
 
 @pytest.mark.parametrize(
@@ -73,7 +110,13 @@ def test_a_clean_certificate_that_covers_all_is_accepted(evaluated):
             "given the benchmark 'other', of which nothing was checked; expected one of exam/",
         ),
         (CLEAN, ("exam/train",), "given the benchmark 'exam/train', of which nothing was checked"),
-        (CLEAN, ("exam",), r"'exam', of which nothing was checked in \['dev'\]"),
+        (CLEAN, ("exam",), r"'exam', of whose split 'dev' 0 of 1 items can be found"),
+        (
+            CLEAN,
+            ("few/test",),
+            r"'test' 49 of 99 items can be found \(1 exactly, 48 only with choices or answer, 50 not at all\), "
+            "expected at least 50%",
+        ),
         ({**CLEAN, "leaks": 2}, ("exam/test",), "found leaks in 2 of 9 rows of rows, expected none"),
         ({**CLEAN, "leaks": 2}, (), "found leaks in 2 of 9"),
         ({"corpora": [], "rows": 0, "leaks": 0}, ("exam/test",), "without a last look"),
@@ -81,12 +124,12 @@ def test_a_clean_certificate_that_covers_all_is_accepted(evaluated):
 )
 def test_a_certificate_with_gaps_or_leaks_is_refused(final, evaluated, message):
     with pytest.raises(ValueError, match=message):
-        check_certificate(Make(label="stage"), {"final": final, "benchmarks": EXAM}, evaluated)
+        check_certificate(Make(label="stage"), {"final": final, "benchmarks": EXAM}, evaluated, ())
 
 
 def test_training_refuses_before_it_does_anything(toy):
     stage = trained(toy, steps=4, evaluated=("exam",), certificate=certified(toy))
-    told = json.dumps({"final": CLEAN, "benchmarks": {}}).encode()
+    told = json.dumps({"final": {**CLEAN, "bases": {"toy": toy.fingerprint}}, "benchmarks": {}}).encode()
     desk = SimpleNamespace(read_file=lambda of, name: {(stage.certificate, "certificate.json"): told}[of, name])
     with pytest.raises(
         ValueError, match="given the benchmark 'exam', of which nothing was checked; expected one of none"
