@@ -4,8 +4,9 @@
             a field `split` says it where the name does not
     tasks   by lm-eval's names, all splits that hold documents
     ->      items.parquet   benchmark, split, id, question   string
-                            choices   list<string>   options, gaps filled with them, or a worked solution
+                            choices   list<string>   options, or a worked solution
                             answer    string         the text of the right one, null where it is withheld
+                            context   string         the passage that the question is about, null where there is none
                             metadata `without_items`: benchmark and split of files that hold none, as JSON
 
 Items stand as they came: the files in order of their names, then the tasks. None is left out: what no form reads
@@ -28,7 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,6 +51,7 @@ SCHEMA = pa.schema(
         pa.field("question", pa.string(), nullable=False),
         pa.field("choices", pa.list_(pa.string()), nullable=False),
         pa.field("answer", pa.string()),
+        pa.field("context", pa.string()),
     ]
 )
 
@@ -78,6 +80,8 @@ class Benchmarks(Make):
     """Names of lm-eval tasks and groups; they load from the Hugging Face hub or its cache."""
     forms: tuple[Form, ...]
     """How records are laid out, in the order in which they are tried."""
+
+    code: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Refuse to check against nothing, and one thing twice."""
@@ -168,6 +172,7 @@ class Identities:
             "question": parsed.question,
             "choices": parsed.choices,
             "answer": parsed.answer,
+            "context": parsed.context,
         }
 
 

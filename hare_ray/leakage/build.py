@@ -10,7 +10,7 @@ Sorted by key, and rows of equal keys by item, so the files depend on the items 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from hare_ray.leakage.anchors import Weights, gram_weights, spread_anchors, sums, window_anchors
 from hare_ray.leakage.lookup import grams, key_set, run_key, run_keys, save
-from hare_ray.leakage.phrasings import METHODS, UNCHECKED, Item, answered, joined, listed
-from hare_ray.leakage.reworded import PLAIN_WEIGHT
+from hare_ray.leakage.phrasings import METHODS, UNCHECKED, Item, answered, in_context, joined, listed
+from hare_ray.leakage.reworded import MAX_QUESTION_WORDS, PLAIN_WEIGHT
 from hare_ray.text import Words, words_of
 
 MAX_POSTINGS = 8
@@ -63,10 +63,18 @@ def words_in(texts: list[str]) -> Words:
     return words_of(pa.array(texts, pa.large_string()), places=False)
 
 
-def _chosen(words: Words, which: NDArray[np.bool_]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _chosen(
+    words: NDArray[np.uint64], offsets: NDArray[np.int64], which: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """The words and offsets of some documents."""
-    kept = np.repeat(which, words.lengths)
-    return words.hashes[kept], np.concatenate([[0], np.cumsum(words.lengths[which])])
+    lengths = np.diff(offsets)
+    return words[np.repeat(which, lengths)], np.concatenate([[0], np.cumsum(lengths[which])])
+
+
+def _beginnings(words: Words, most: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """At most the first `most` words of every document, and offsets."""
+    number = np.arange(len(words.hashes)) - np.repeat(words.offsets[:-1], words.lengths)
+    return words.hashes[number < most], np.concatenate([[0], np.cumsum(np.minimum(words.lengths, most))])
 
 
 class Builder:
@@ -88,9 +96,12 @@ class Builder:
         own = self._forms(question, numbers)
         long = question.lengths >= self.settings.ngram
         found = own | self._forms(whole, numbers)
-        found |= self._many(items, numbers, answered, np.ones(len(items), bool))
+        every = np.ones(len(items), bool)
+        found |= self._many(items, numbers, answered, every)
+        found |= self._many(items, numbers, in_context, every)
         found |= self._many(items, numbers, listed, ~long)
-        self._reword(question, whole, numbers)
+        self._reword((question, whole), numbers)
+        self._reword((words_in([item.context or "" for item in items]),), numbers)
         method = np.select([long, own, found], METHODS[:3], UNCHECKED)
         return method.tolist(), question.lengths.astype(np.int32)
 
@@ -117,7 +128,7 @@ class Builder:
         lengths = words.lengths
         long = lengths >= settings.ngram
         short = ~long & (lengths >= settings.min_words) & (sums(weights, words.offsets) >= settings.min_weight)
-        self._shorts(*_chosen(words, short), items[short])
+        self._shorts(*_chosen(words.hashes, words.offsets, short), items[short])
         return long | short
 
     def _shorts(self, words: NDArray[np.uint64], offsets: NDArray[np.int64], items: NDArray[np.int64]) -> None:
@@ -127,13 +138,14 @@ class Builder:
         gram = self._grams(words, starts)
         self.shorts.add(gram, np.array(keys, np.uint64), lengths, starts - offsets[:-1], items)
 
-    def _reword(self, question: Words, whole: Words, items: NDArray[np.int64]) -> None:
-        """Add the items' questions, or questions with choices, if one of these has enough weight."""
+    def _reword(self, forms: Iterable[Words], items: NDArray[np.int64]) -> None:
+        """Add of every item the first form that has enough weight."""
         found = np.zeros(len(items), bool)
-        for words in (question, whole):
-            enough = sums(self.weights.of(words.hashes), words.offsets) >= self.settings.reworded_weight
-            enough &= ~found & (words.lengths >= self.settings.anchor_words)
-            self._questions(*_chosen(words, enough), items[enough])
+        for form in forms:
+            words, offsets = _beginnings(form, MAX_QUESTION_WORDS)
+            enough = sums(self.weights.of(words), offsets) >= self.settings.reworded_weight
+            enough &= ~found & (form.lengths >= self.settings.anchor_words)
+            self._questions(*_chosen(words, offsets, enough), items[enough])
             found |= enough
 
     def _questions(self, words: NDArray[np.uint64], offsets: NDArray[np.int64], items: NDArray[np.int64]) -> None:

@@ -1,11 +1,13 @@
-"""A record of a benchmark file as an item: question, choices, and the text of the right answer.
+"""A record of a benchmark file as an item: question, choices, text of the right answer, and the passage asked about.
 
-    reader(forms)(record, where)  ->  Parsed(question, choices, answer, id)
+    reader(forms)(record, where)  ->  Parsed(question, choices, answer, id, context)
 
 Which fields mean what is a prior (`hare_ray.priors.benchmarks.Form`). The first form whose fields are all there, with
 their types, reads the record; records of equal shape take the same form, so it is looked for once per shape. What
 cannot be read is an error that names the place, what was found, and the cure: an item that is left out in silence is
-one that nobody looks for. An answer that is withheld (null, empty, -1), as in public test splits, is null.
+one that nobody looks for. An answer that is withheld (null, empty, -1), as in public test splits, is null. A passage is
+kept apart from the question, which may stand somewhere without it; where a file writes both as one string they are
+divided as the form says, and left as they are where it does not apply.
 """
 
 from __future__ import annotations
@@ -30,12 +32,13 @@ CURE = "add a form for it to the recipe's forms (hare_ray/priors/benchmarks.toml
 
 
 class Parsed(NamedTuple):
-    """What a record says; an id of None: the record has none."""
+    """What a record says; an id of None: the record has none, and so with the context."""
 
     question: str
     choices: list[str]
     answer: str | None
     id: str | None
+    context: str | None = None
 
 
 class _Missing:
@@ -107,21 +110,25 @@ def _fields(record: Record) -> str:
 
 def parsed(form: Form, record: Record, where: str) -> Parsed:
     """The record, read as the form says."""
-    question = "\n".join(text for path in form.question for text in texts(at(record, path), where))
+    context, question = _lines(form.context, record, where), _lines(form.question, record, where)
+    if form.divide and (found := re.fullmatch(form.divide, question)):
+        context, question = found["context"] or "", found["question"]
     choices = [text for path in form.choices for text in texts(at(record, path), where)]
     answer = _answer(form, record, choices, where)
     if form.answer_as == "marked":  # several lists of targets share theirs
         choices = list(dict.fromkeys(choices))
     if form.answer_as == "tail" and choices == [answer]:
         choices = []
-    if form.blank and form.blank in question:
-        choices = [question.replace(form.blank, choice, 1) for choice in choices]
     if form.remove:
-        question, *choices = (re.sub(form.remove, "", text) for text in (question, *choices))
+        context, question, *choices = (re.sub(form.remove, "", text) for text in (context, question, *choices))
         answer = None if answer is None else re.sub(form.remove, "", answer)
     ids = [at(record, path) for path in form.id]
     known = [str(value) for value in ids if value not in (None, "", MISSING)]
-    return Parsed(question, choices, answer, "-".join(known) if len(known) == len(ids) else None)
+    return Parsed(question, choices, answer, "-".join(known) if len(known) == len(ids) else None, context or None)
+
+
+def _lines(paths: tuple[str, ...], record: Record, where: str) -> str:
+    return "\n".join(text for path in paths for text in texts(at(record, path), where))
 
 
 def texts(value: Any, where: str) -> list[str]:

@@ -1,7 +1,7 @@
 """What must not be in the training text: benchmark items, hashed for the search, with a statement of what is covered.
 
-    benchmarks: Makes with items.parquet (benchmark, split, id, question, choices, answer)
-    ->  gram_*.npy, gram_owners.npy    keys of the n-grams of all forms, and the first item each occurs in
+    benchmarks: Makes with items.parquet (benchmark, split, id, question, choices, answer; context, if there is one)
+    ->  gram_*.npy, gram_owners.npy    keys of the n-grams of all forms, and one item for each
         anchor_*.npy                   short rare grams: the only thing that is looked for at every word of a text
         short_*.npy                    whole forms shorter than an n-gram, by anchor
         question_*.npy                 questions to be aligned with text, by anchor (`hare_ray.leakage.reworded`)
@@ -11,16 +11,20 @@
         settings.json
 
 Compared are folded words, so case, punctuation, markup and line breaks make no difference; the forms in which an item
-may stand in a text: `hare_ray.leakage.phrasings`. Methods, by the words of the question:
+may stand in a text: `hare_ray.leakage.phrasings`. An n-gram that several items have names one of them only. Items are
+read in batches of BATCH_ITEMS; of the first batch that has the n-gram it is an item with it in the question, else in
+the question with choices, else with answer, passage, listing; of equals the first. So hits by benchmark are a lower
+bound where items share text. Methods, by the words of the question, without the passage it may be about:
 
     ngram        at least `ngram`: n-grams of all forms
     short_exact  fewer, but at least `min_words` and `min_weight`: the whole question in a row
-    joined       not even that, but a form with choices or answer is long enough: found only together with these
+    joined       not even that, but a form with choices, answer or passage is long enough: found only with these
     unchecked    nothing is long enough (`too_short`) or rare enough (`too_common`): silence would claim too much
 
 `min_weight` is the information that a text shorter than n words needs (`hare_ray.leakage.anchors`): "what is the
 capital of France" is worth looking for, "which of the following is true" stands everywhere. Whatever its method, a
-question of `reworded_weight` is also looked for reworded; one with less goes with its choices if that is enough.
+question of `reworded_weight` is also looked for reworded; one with less goes with its choices if that is enough. A
+passage is looked for by itself, both whole and reworded, as a question is; `reworded` is true of an item with either.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hare_ray.leakage.phrasings import METHODS, UNCHECKED, Item, joined
+from hare_ray.leakage.phrasings import METHODS, UNCHECKED, Item, entire
 from hare_ray.stage import Make, Stage
 
 if TYPE_CHECKING:
@@ -58,9 +62,9 @@ ROWS = pa.schema(
 
 
 def _batches(desk: Desk, benchmarks: tuple[Stage, ...]) -> Iterator[list[Item]]:
-    columns = list(Item._fields)
     for stage in benchmarks:
         with pq.ParquetFile(desk.files(stage) / "items.parquet") as file:
+            columns = [name for name in Item._fields if name in file.schema_arrow.names]
             for batch in file.iter_batches(BATCH_ITEMS, columns=columns):
                 rows = batch.to_pylist()
                 for row in rows:
@@ -85,7 +89,7 @@ class LeakIndex(Make):
     reworded_weight: float
     """Of a question that is looked for reworded, in the same unit as `min_weight`."""
 
-    code: ClassVar[int] = 2
+    code: ClassVar[int] = 3
     imports: ClassVar[tuple[str, ...]] = ("numba",)
 
     def __post_init__(self) -> None:
@@ -108,7 +112,7 @@ class LeakIndex(Make):
 
         weights = Weights.none()
         for items in _batches(desk, self.benchmarks):
-            words = words_in([joined(item) for item in items])
+            words = words_in([entire(item) for item in items])
             weights = weights.plus(words.hashes, words.offsets)
         settings = Settings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)})
         builder = Builder(settings, weights)

@@ -7,19 +7,22 @@ behind, which no page that quotes the item has. Where no form fits, the template
     choices    doc_to_choice
     answer     doc_to_target, or the choice whose place it gives
 
-In a task whose text is the place of the right choice (as WinoGrande has it) the target is what follows every choice,
-so that question and choices are whole texts.
+In a task whose text is the place of the right choice (as WinoGrande has it) the target is what follows every choice.
+What the choices begin with, a gap, and the target are then the question, and the choices are what goes into the gap.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from hare_ray.leakage.forms import Parsed, Record, parsed, shape, texts
 from hare_ray.leakage.forms import fits as form_fits
 from hare_ray.priors.benchmarks import Form
+
+GAP = "_"
 
 
 class Document(NamedTuple):
@@ -88,8 +91,10 @@ def _by_templates(task: Any, row: Record, where: str) -> Parsed:
     own = row.get("id")
     name = None if own in (None, "") else str(own)
     if isinstance(text, int):
-        wholes = [f"{choice} {target}" for choice in choices]
-        return Parsed(wholes[text], wholes, choices[text], name)
+        columns = zip(*(choice.split(" ")[:-1] for choice in choices), strict=False)
+        begin = "".join(f"{column[0]} " for column in takewhile(lambda column: len(set(column)) == 1, columns))
+        options = [choice.removeprefix(begin) for choice in choices]
+        return Parsed(f"{begin}{GAP} {target}", options, options[text], name)
     if isinstance(target, list) and target:
         target = target[0]
     answer = choices[target] if isinstance(target, int) and 0 <= target < len(choices) else str(target)

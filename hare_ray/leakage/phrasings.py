@@ -6,6 +6,7 @@
     question, answer                            Floats on water? sodium
     question, the word answer, answer           Floats on water? Answer: sodium
     question with its blank filled by a choice  The trophy does not fit because the trophy is too big
+    passage; passage, question                  Sodium is a soft metal.;   Sodium is a soft metal. Floats on water?
 
 Folding drops case, punctuation, markup and line breaks, so (a), A. and **A)** are one word, and one listing stands for
 all of them. Listings matter for questions too short to be found by themselves; a longer question is found whatever
@@ -28,7 +29,7 @@ METHODS = NGRAM, SHORT_EXACT, JOINED, UNCHECKED = "ngram", "short_exact", "joine
 
 
 class Item(NamedTuple):
-    """One row of items.parquet."""
+    """One row of items.parquet; `context` is the passage that a question is about."""
 
     benchmark: str
     split: str
@@ -36,6 +37,7 @@ class Item(NamedTuple):
     question: str
     choices: list[str]
     answer: str | None
+    context: str | None = None
 
 
 def joined(item: Item) -> str:
@@ -44,8 +46,14 @@ def joined(item: Item) -> str:
     return "\n".join([item.question, *rest])
 
 
-def _listed(question: str, choices: list[str], signs: str) -> str:
-    return " ".join([question, *(f"{sign} {choice}" for sign, choice in zip(signs, choices, strict=False))])
+def entire(item: Item) -> str:
+    """All that an item says."""
+    return "\n".join([item.context or "", joined(item)])
+
+
+def in_context(item: Item) -> list[str]:
+    """The forms with the passage."""
+    return [item.context, f"{item.context}\n{item.question}"] if item.context else []
 
 
 def answered(item: Item) -> list[str]:
@@ -60,6 +68,8 @@ def answered(item: Item) -> list[str]:
 
 def listed(item: Item) -> list[str]:
     """The forms with letters or numbers before the choices."""
-    if not item.choices:
-        return []
-    return [_listed(item.question, item.choices, signs) for signs in (string.ascii_uppercase, string.digits[1:])]
+    count = len(item.choices)
+    numbers = [str(number + 1) for number in range(count)]
+    kinds = [string.ascii_uppercase, numbers] if count <= len(string.ascii_uppercase) else [numbers]
+    listings = [(f"{sign} {choice}" for sign, choice in zip(signs, item.choices, strict=False)) for signs in kinds]
+    return [" ".join([item.question, *listing]) for listing in listings] if count else []

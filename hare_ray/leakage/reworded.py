@@ -10,6 +10,9 @@ their order gets near 1, and one that has its "which of the following" does not.
 dynamic programming, which costs length times window. So before it the question's words are looked for in the window
 whatever their order, the rarest first, until too much is missing: of ordinary text hardly a window passes, and most
 fail after a few words. Order is what tells a reworded question from a page about its subject.
+
+A question is looked at once per place of a document, give or take the margin: an anchor that points to where another
+has led already is passed over. Documents know nothing of each other.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ ROUNDING = 1e-3
 PLAIN_WEIGHT = np.float32(0.25)
 """Added to the weight of every word of a question, so that one rare name does not stand for a whole sentence."""
 
-UNSEEN = -(1 << 62)
+MAX_QUESTION_WORDS = 512
+"""Of a longer question its first words are looked for reworded, since the time grows with the square of its length;
+its n-grams are looked for all the same."""
 
 FIRST_ROOM = 64
 """Rows of the table of what was found, which grows."""
@@ -107,7 +112,10 @@ def reworded_questions(
     least: float,
 ) -> Found:
     """Questions of which `least` or more is near a hit: hits are place, anchor and document, in order."""
-    looked = np.full(len(questions.items), UNSEEN, np.int64)
+    # By question the document and the begin last looked at, and by posting the place of the hit: of one anchor the
+    # begins only grow, so that a text that repeats two of them in turn is not looked at again and again.
+    looked = np.full((len(questions.items), 2), -1, np.int64)
+    followed = np.full(len(questions.posting_questions), -1, np.int64)
     rows, shares, count = np.empty((FIRST_ROOM, 4), np.int64), np.empty(FIRST_ROOM, np.float32), 0
     for hit in range(len(hits[0])):
         at, anchor, document = hits[0][hit], hits[1][hit], hits[2][hit]
@@ -117,9 +125,11 @@ def reworded_questions(
             length = stop - first
             slack = length // SLACK + SLACK
             begin = at - questions.posting_offsets[posting]
-            if begin - looked[question] <= slack:
+            if looked[question, 0] == document and abs(begin - looked[question, 1]) <= slack:
                 continue
-            looked[question] = begin
+            if followed[posting] >= offsets[document] and at - followed[posting] <= slack:
+                continue
+            looked[question, 0], looked[question, 1], followed[posting] = document, begin, at
             low = max(begin - slack, offsets[document])
             window = words[low : min(begin + length + slack, offsets[document + 1])]
             bag = slice(questions.bag_starts[question], questions.bag_starts[question + 1])

@@ -43,13 +43,19 @@ class Form:
     answer_as: str = "text"
     labels: str = ""
     id: tuple[str, ...] = ("id",)
-    blank: str = ""
     remove: str = ""
+    context: tuple[str, ...] = ()
+    divide: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse an answer that nobody can read."""
+        """Refuse an answer that nobody can read, and a division into other parts."""
         if self.answer_as not in ANSWERS:
             raise ValueError(f"form {self.name!r}: given answer_as={self.answer_as!r}, expected one of {ANSWERS}")
+        if self.divide and set(re.compile(self.divide).groupindex) != {"context", "question"}:
+            raise ValueError(
+                f"form {self.name!r}: given divide={self.divide!r}, expected a regular expression with the groups "
+                "(?P<context>...) and (?P<question>...)"
+            )
 
 
 def load_benchmark_forms() -> tuple[Form, ...]:

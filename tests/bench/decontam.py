@@ -2,11 +2,13 @@
 
     make bench-decontam       (HARE_DATA: folder of real data; .bench/datatrove: datatrove's own venv)
 
-Items: the six Open LLM Leaderboard tasks, all in the index. The thresholds were set with the items whose md5 is even
-and other articles; what is reported is of items whose md5 is odd. Each is planted alone, as its kind says, after the
-first sentence of an article. datatrove gets an index of the planted items only, which makes nothing easier for it to
-miss, and fewer articles to be timed on. False positives are documents dropped with nothing planted; quotations that
-Wikipedia and a benchmark really share are among them. BoolQ was made from Wikipedia and must be found in all of it.
+Items: the six Open LLM Leaderboard tasks, read by the product's own forms, all in the index. The thresholds were set
+with the items whose md5 is even and other articles; what is reported is of items whose md5 is odd. Each is planted
+alone, as its kind says, after the first sentence of an article. `recall_edited` is of the kinds that change at most one
+word in ten, and of a tag inside the text: its name is a word to us, as telling tags from text about tags would take a
+parser on every page. datatrove gets an index of the planted items only, which makes nothing easier for it to miss, and
+fewer articles to be timed on. False positives are documents dropped with nothing planted; quotations that Wikipedia and
+a benchmark really share are among them. BoolQ was made from Wikipedia and must be found in all of it.
 """
 
 import gzip
@@ -26,7 +28,7 @@ from hashlib import md5
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -39,11 +41,12 @@ from hare_ray.hardware import machine
 from hare_ray.leakage.index import LeakIndex
 from hare_ray.leakage.leaks import Rule, checker
 from hare_ray.leakage.lookup import run_keys
+from hare_ray.leakage.phrasings import BLANK, Item, entire
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Make, Table
 from hare_ray.text import words_of
 from tests.bench.decontam_cost import seconds_of
-from tests.leakage.planted import ITEMS
+from tests.leakage.planted import ITEMS, READ
 
 ROUNDS = 7
 PLANTED, PEER_PLANTED = 3000, 300
@@ -82,34 +85,18 @@ def rows_of(path: Path) -> Iterator[Row]:
         yield from map(json.loads, lines)
 
 
-def item(benchmark: str, number: int, question: str, choices: list[str], answer: str | None) -> Row:
-    """A row of items.parquet."""
-    names = {"benchmark": benchmark, "split": "all", "id": str(number)}
-    return {**names, "question": question, "choices": choices, "answer": answer}
-
-
-def exam(row: Row) -> tuple[str, list[str], str | None]:
-    """Question, choices and answer of a row of any of the six tasks."""
-    if "ctx" in row:
-        return row["ctx"], row["endings"], row["endings"][row["label"]]
-    if "sentence" in row:
-        choices = [row["option1"], row["option2"]]
-        return row["sentence"], choices, choices[int(row["answer"]) - 1]
-    if "mc1_targets" in row:
-        return row["question"], list(row["mc1_targets"]), next(k for k, v in row["mc1_targets"].items() if v)
-    if isinstance(row["question"], dict):
-        choices = [choice["text"] for choice in row["question"]["choices"]]
-        return row["question"]["stem"], choices, None
-    if "choices" in row:
-        return row["question"], row["choices"], row["choices"][row["answer"]]
-    return row["question"], [], row["answer"]
+def items_of(path: Path) -> list[Row]:
+    """Rows of items.parquet, as the product reads the file."""
+    name = path.name.split(".")[0]
+    parsed = (READ(row, f"{name}, item {number}")._asdict() for number, row in enumerate(rows_of(path)))
+    return [{**row, "benchmark": name, "split": "all", "id": str(number)} for number, row in enumerate(parsed)]
 
 
 def leaderboard(folder: Path) -> list[Row]:
     """All items of the six tasks."""
     names = ("arc_challenge", "hellaswag", "mmlu", "truthfulqa", "winogrande", "gsm8k")
     paths = [path for name in names for path in sorted(folder.glob(f"{name}*.jsonl.gz"))]
-    return [item(path.name.split(".")[0], i, *exam(row)) for path in paths for i, row in enumerate(rows_of(path))]
+    return [row for path in paths for row in items_of(path)]
 
 
 def indexed(rows: list[Row], work: Path) -> tuple[Path, float]:
@@ -146,9 +133,15 @@ def swapped(text: str, share: float, draw: random.Random) -> str:
 
 def listed(row: Row, form: str) -> str:
     """Question and choices, with letters or numbers."""
-    signs = string.ascii_uppercase if "A" in form else string.digits[1:]
+    signs = string.ascii_uppercase if "A" in form else [str(number) for number in range(1, 100)]
     lines = [form.replace("A", sign).replace("1", sign) + choice for sign, choice in zip(signs, row["choices"])]  # noqa: B905
     return "\n".join([row["question"], *lines])
+
+
+def filled(row: Row) -> str | None:
+    """The question with the answer in its blank; None where there is none."""
+    choice = row["answer"] or (row["choices"] or [None])[0]
+    return BLANK.sub(lambda _: choice, row["question"]) if choice and BLANK.search(row["question"]) else None
 
 
 def marked(text: str) -> str:
@@ -172,7 +165,7 @@ def wrapped(text: str) -> str:
     return "\n".join(" ".join(words[i : i + 5]) for i in range(0, len(words), 5))
 
 
-VERBATIM: dict[str, Callable[[Row], str]] = {
+VERBATIM: dict[str, Callable[[Row], str | None]] = {
     "verbatim": lambda row: row["question"],
     "choices inline": lambda row: " ".join([row["question"], *row["choices"]]),
     "choices A.": lambda row: listed(row, "A. "),
@@ -181,6 +174,7 @@ VERBATIM: dict[str, Callable[[Row], str]] = {
     "upper case": lambda row: row["question"].upper(),
     "markup": lambda row: marked(row["question"]),
     "wrapped, punctuated": lambda row: wrapped(row["question"]),
+    "blank filled": filled,
 }
 Editor = Callable[[str, random.Random, list[str]], str]
 EDITED: dict[str, Editor] = {
@@ -190,12 +184,19 @@ EDITED: dict[str, Editor] = {
     "tag inside": lambda text, draw, frequent: tagged(text),
     "10 % swapped": lambda text, draw, frequent: swapped(text, 0.1, draw),
 }
-HEADLINE = ("5 % edited", "10 % edited", "10 % swapped")
+HEADLINE = ("5 % edited", "10 % edited", "10 % swapped", "tag inside")
 """Light paraphrase, one word in ten or less; 20 % is told by kind."""
 
 
-def planted(rows: list[Row], articles: list[str]) -> dict[str, list[str]]:
-    """By kind, every item in an article."""
+class Kind(NamedTuple):
+    """Articles with an item each, and the number of the row that it comes from."""
+
+    rows: np.ndarray
+    texts: list[str]
+
+
+def planted(rows: list[Row], articles: list[str]) -> dict[str, Kind]:
+    """By kind, every item that has it, in an article."""
     draw = random.Random(1)
     counts = Counter(word for text in articles[:2000] for word in text.split())
     frequent = [word for word, _ in counts.most_common(FREQUENT)]
@@ -205,12 +206,15 @@ def planted(rows: list[Row], articles: list[str]) -> dict[str, list[str]]:
         cut = text.find(". ") + 1
         return f"{text[:cut]} {leak} {text[cut:]}"
 
-    plain = {
-        kind: [host(*pair) for pair in zip(hosts, map(make, rows), strict=True)] for kind, make in VERBATIM.items()
-    }
+    leaks: dict[str, list[str | None]] = {kind: [make(row) for row in rows] for kind, make in VERBATIM.items()}
     for kind, edit in EDITED.items():
-        plain[kind] = [host(text, edit(row["question"], draw, frequent)) for text, row in zip(hosts, rows, strict=True)]
-    return plain
+        leaks[kind] = [edit(row["question"], draw, frequent) for row in rows]
+    kinds = {}
+    for kind, found in leaks.items():
+        some = [(number, leak) for number, leak in enumerate(found) if leak is not None]
+        texts = [host(hosts[number], leak) for number, leak in some]
+        kinds[kind] = Kind(np.array([number for number, _ in some], np.int64), texts)
+    return kinds
 
 
 def dropped(check: Callable[[pa.Table], pa.Table], texts: list[str]) -> np.ndarray:
@@ -249,9 +253,10 @@ class Theirs:
     peak_mb: int
 
 
-def peer(rows: list[Row], kinds: dict[str, list[str]], articles: list[str], work: Path) -> dict[str, Theirs]:
+def peer(rows: list[Row], kinds: dict[str, Kind], articles: list[str], work: Path) -> dict[str, Theirs]:
     """datatrove's filter by its default and with n-grams of the question."""
-    given = {"items": rows, "kinds": {kind: texts[: len(rows)] for kind, texts in kinds.items()}, "clean": articles}
+    texts = {kind: some.texts[: int((some.rows < len(rows)).sum())] for kind, some in kinds.items()}
+    given = {"items": rows, "kinds": texts, "clean": articles}
     (work / "in.json").write_text(json.dumps(given))
     script = Path(__file__).parent / "peers" / "decontam_datatrove.py"
     subprocess.run([str(PEER), str(script), str(work / "in.json"), str(work / "out.json")], check=True)
@@ -265,14 +270,14 @@ def peer(rows: list[Row], kinds: dict[str, list[str]], articles: list[str], work
 
 def boolq_found(data: Path, work: Path) -> int:
     """Items of BoolQ found in the whole of Wikipedia by n-grams."""
-    rows = [item("boolq", i, row["query"], [], None) for i, row in enumerate(rows_of(data / "eval/boolq_val.jsonl.gz"))]
+    rows = items_of(data / "eval/boolq_val.jsonl.gz")
     check = checker(indexed(rows, work)[0], Rule(min_hits=1, max_overlap=0.0, reworded_share=None))
     texts = (row["text"] for row in rows_of(data / "text/enwiki_2014_dev.jsonl.gz"))
     hit: list[str] = []
     while batch := list(islice(texts, 4000)):
         hit += [batch[i] for i in np.flatnonzero(dropped(check, batch))]
     # An n-gram of several items names the first; here every item that holds one counts.
-    known, asked = (words_of(pa.array(some)) for some in (hit, [row["question"] for row in rows]))
+    known, asked = (words_of(pa.array(some)) for some in (hit, [entire(Item(**row)) for row in rows]))
     keys, _ = run_keys(known.hashes, known.offsets, NUMBERS["ngram"])
     own, items = run_keys(asked.hashes, asked.offsets, NUMBERS["ngram"])
     return len(np.unique(items[np.isin(own, keys)]))
@@ -288,18 +293,72 @@ def by_length(found: np.ndarray, rows: list[Row]) -> dict[str, float]:
     """Share found by number of words of the question."""
     classes = np.digitize([len(row["question"].split()) for row in rows], CLASSES)
     names = ["under 8", "8 to 12", "13 to 19", "20 to 39", "40 and more"]
-    return {name: float(found[classes == i].mean()) for i, name in enumerate(names)}
+    return {name: float(found[classes == i].mean()) for i, name in enumerate(names) if np.any(classes == i)}
 
 
-def show(recall: dict[str, np.ndarray], rows: list[Row], theirs: dict[str, Theirs]) -> dict[str, dict[str, float]]:
+def show(
+    recall: dict[str, np.ndarray], kinds: dict[str, Kind], rows: list[Row], theirs: dict[str, Theirs]
+) -> dict[str, dict[str, float]]:
     """Print recall by kind and class of length; return it."""
-    classes = {kind: by_length(found, rows) for kind, found in recall.items()}
+    classes = {kind: by_length(found, [rows[i] for i in kinds[kind].rows]) for kind, found in recall.items()}
     grid = Grid("kind", "ours", *classes["verbatim"], *theirs)
     for kind, found in recall.items():
         others = [f"{one.recall[kind]:.3f}" for one in theirs.values()]
-        grid.add_row(kind, f"{found.mean():.4f}", *(f"{share:.3f}" for share in classes[kind].values()), *others)
+        shares = [f"{classes[kind][name]:.3f}" if name in classes[kind] else "" for name in classes["verbatim"]]
+        grid.add_row(kind, f"{found.mean():.4f}", *shares, *others)
     Console(width=180).print(grid)
     return classes
+
+
+def measured(rows: list[Row], every: list[Row], data: Path, articles: list[str]) -> Row:
+    """All that is told: rates of both sides, quality, peaks."""
+    kinds, timed = planted(rows, articles), articles[:TIMED]
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        index, made = indexed(every, work / "leaderboard")
+        check, lean = checker(index, RULE), checker(index, LEAN)
+        recall = {kind: dropped(check, some.texts) for kind, some in kinds.items()}
+        lean_recall = {kind: float(dropped(lean, some.texts).mean()) for kind, some in kinds.items()}
+        verdicts = check(table(articles))
+        seconds, lean_seconds = cost(check, timed), cost(lean, timed)
+        whole = seconds_of(work / "leaderboard" / "items", articles, NUMBERS, RULE, work / "cost")
+        unchecked = set(unasked(index))
+        theirs = peer(rows[:PEER_PLANTED], kinds, articles[:PEER_TIMED], work)
+        boolq = boolq_found(data, work / "boolq")
+    print(f"index of {len(every)} items in {made:.1f} s; {seconds}")
+    print(f"from Parquet to verdicts, {len(articles)} articles: {whole}")
+    asked = np.array([(row["benchmark"], row["id"]) not in unchecked for row in rows])
+    share = {kind: float(found.mean()) for kind, found in recall.items()}
+    of_asked = [recall[kind][asked[kinds[kind].rows]].mean() for kind in VERBATIM]
+    quality = {
+        "recall_verbatim": float(np.mean([share[kind] for kind in VERBATIM])),
+        "recall_verbatim_of_checked": float(np.mean(of_asked)),
+        "recall_edited": float(np.mean([share[kind] for kind in HEADLINE])),
+        "false_positives": alarms(verdicts),
+        "by_kind": share,
+        "by_length": show(recall, kinds, rows, theirs),
+        "without_reworded": {"share_of_cost": lean_seconds["alone"] / seconds["alone"], **lean_recall},
+        "peers_by_kind": {name: one.recall for name, one in theirs.items()},
+        "boolq_items_found": boolq,
+        "share_of_dedup": whole["alone"] / whole["dedup"],
+        "share_added": (whole["both"] - whole["dedup"]) / whole["dedup"],
+        "share_of_signature": seconds["alone"] / seconds["signature"],
+        "share_added_to_signature": (seconds["both"] - seconds["signature"]) / seconds["signature"],
+        "documents_per_second": len(timed) / seconds["alone"],
+    }
+    ours = sum(len(text.encode()) for text in timed) / 1e6 / seconds["alone"]
+    speeds = {name: one.megabytes_per_second for name, one in theirs.items()}
+    peaks = {name: one.peak_mb for name, one in theirs.items()}
+    return {"ours": ours, "peers": speeds, "ratio": ours / max(speeds.values()), "quality": quality, "peak_mb": peaks}
+
+
+def alarms(verdicts: pa.Table) -> float:
+    """Print what is dropped of untouched articles; which share of them."""
+    hits = Counter(reason for reason in verdicts.column("reason").to_pylist() if reason)
+    for row in verdicts.filter(pa.compute.is_valid(verdicts["reason"])).to_pylist()[:20]:
+        print(f"  {row['reason']} {row['detail']}: {' '.join(row['leak_snippet'].split())[:110]}")
+    print(f"{len(verdicts)} untouched articles: {dict(hits)}")
+    return sum(hits.values()) / len(verdicts)
 
 
 def main() -> int:
@@ -312,52 +371,10 @@ def main() -> int:
     articles = [row["text"] for row in rows_of(data / "text/enwiki_2014_dev.jsonl.gz")][4::CLEAN_EVERY]
     every = leaderboard(data / "eval")
     odd = [row for row in every if md5(row["question"].encode()).digest()[0] % 2 and row["question"].split()]
-    rows = random.Random(2).sample(odd, PLANTED)
-    kinds = planted(rows, articles)
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        index, made = indexed(every, work / "leaderboard")
-        check = checker(index, RULE)
-        recall = {kind: dropped(check, texts) for kind, texts in kinds.items()}
-        lean = checker(index, LEAN)
-        lean_recall = {kind: float(dropped(lean, texts).mean()) for kind, texts in kinds.items()}
-        verdicts = check(table(articles))
-        timed = articles[:TIMED]
-        megabytes = sum(len(text.encode()) for text in timed) / 1e6
-        seconds, lean_seconds = cost(check, timed), cost(lean, timed)
-        whole = seconds_of(work / "leaderboard" / "items", articles, NUMBERS, RULE, work / "cost")
-        unchecked = set(unasked(index))
-        theirs = peer(rows[:PEER_PLANTED], kinds, articles[:PEER_TIMED], work)
-        boolq = boolq_found(data, work / "boolq")
-    classes = show(recall, rows, theirs)
-    asked = np.array([(row["benchmark"], row["id"]) not in unchecked for row in rows])
-    hits = Counter(reason for reason in verdicts.column("reason").to_pylist() if reason)
-    for row in verdicts.filter(pa.compute.is_valid(verdicts["reason"])).to_pylist()[:20]:
-        print(f"  {row['reason']} {row['detail']}: {' '.join(row['leak_snippet'].split())[:110]}")
-    print(f"{len(articles)} untouched articles: {dict(hits)}; index of {len(every)} items in {made:.1f} s; {seconds}")
-    print(f"from Parquet to verdicts, {len(articles)} articles: {whole}")
-    ours = megabytes / seconds["alone"]
-    speeds = {name: one.megabytes_per_second for name, one in theirs.items()}
-    quality = {
-        "recall_verbatim": float(np.mean([recall[kind].mean() for kind in VERBATIM])),
-        "recall_verbatim_of_checked": float(np.mean([recall[kind][asked].mean() for kind in VERBATIM])),
-        "recall_edited": float(np.mean([recall[kind].mean() for kind in HEADLINE])),
-        "false_positives": sum(hits.values()) / len(articles),
-        "by_kind": {kind: float(found.mean()) for kind, found in recall.items()},
-        "by_length": classes,
-        "without_reworded": {"share_of_cost": lean_seconds["alone"] / seconds["alone"], **lean_recall},
-        "peers_by_kind": {name: one.recall for name, one in theirs.items()},
-        "boolq_items_found": boolq,
-        "share_of_dedup": whole["alone"] / whole["dedup"],
-        "share_added": (whole["both"] - whole["dedup"]) / whole["dedup"],
-        "share_of_signature": seconds["alone"] / seconds["signature"],
-        "share_added_to_signature": (seconds["both"] - seconds["signature"]) / seconds["signature"],
-        "documents_per_second": len(timed) / seconds["alone"],
-    }
+    told = measured(random.Random(2).sample(odd, PLANTED), every, data, articles)
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
-    told = {"bench": "decontam", "unit": "MB/s", "ours": ours, "peers": speeds, "ratio": ours / max(speeds.values())}
-    peaks = {"ours": peak, **{name: one.peak_mb for name, one in theirs.items()}}
-    print(json.dumps({**told, "quality": quality, "peak_mb": peaks, "machine": machine()}))
+    told["peak_mb"] = {"ours": peak, **told["peak_mb"]}
+    print(json.dumps({"bench": "decontam", "unit": "MB/s", **told, "machine": machine()}))
     return 0
 
 

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hare_ray.leakage.decontaminate import Decontaminate
+from hare_ray.leakage.forms import reader
 from hare_ray.leakage.index import LeakIndex
 from hare_ray.leakage.leaks import Rule
+from hare_ray.priors.benchmarks import load_benchmark_forms
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Make, Table
 
@@ -20,8 +22,10 @@ ITEMS = pa.schema(
         *(pa.field(name, pa.string()) for name in ("benchmark", "split", "id", "question")),
         pa.field("choices", pa.list_(pa.string())),
         pa.field("answer", pa.string()),
+        pa.field("context", pa.string()),
     ]
 )
+READ = reader(load_benchmark_forms())
 NUMBERS: dict[str, Any] = {
     "ngram": 13,
     "min_words": 4,
@@ -42,9 +46,31 @@ class Given(Make):
     """Files that exist already; the fingerprint does not matter here."""
 
 
-def item(key: str, question: str | None, choices: tuple[str, ...] = (), answer: str | None = None, **other: str):
-    names = {"benchmark": "exam", "split": "test", "id": key}
-    return {**names, "question": question, "choices": list(choices), "answer": answer, **other}
+def record(question: str | None, choices: tuple[str, ...], answer: str | None, context: str | None) -> dict[str, Any]:
+    """As a benchmark would write it down: RACE, SQuAD, WinoGrande, MMLU, or question and answer."""
+    if context is not None and choices:
+        return {"article": context, "question": question, "options": list(choices), "answer": answer}
+    if context is not None:
+        return {"context": context, "question": question, "answers": {"text": [answer] if answer else []}}
+    if question and "_" in question and len(choices) == 2:
+        place = str(choices.index(answer) + 1) if answer else ""
+        return {"sentence": question, "option1": choices[0], "option2": choices[1], "answer": place}
+    return {"question": question, "answer": answer, **({"choices": list(choices)} if choices else {})}
+
+
+def item(
+    key: str,
+    question: str | None,
+    choices: tuple[str, ...] = (),
+    answer: str | None = None,
+    context: str | None = None,
+    **other: str,
+) -> dict[str, Any]:
+    """A row of items.parquet, as the product's own reader has it."""
+    parsed = READ(record(question, choices, answer, context), f"item {key}")
+    names = {"benchmark": "exam", "split": "test", "id": key, **other}
+    told = {"question": None if question is None else parsed.question, "choices": parsed.choices}
+    return {**names, **told, "answer": parsed.answer, "context": parsed.context}
 
 
 def built(folder: Path, *groups: list[dict], row_group_size: int = 100, **numbers: Any):
@@ -52,7 +78,8 @@ def built(folder: Path, *groups: list[dict], row_group_size: int = 100, **number
     stages = {Given(label=f"given{i}"): folder / f"items{i}" for i in range(len(groups))}
     for place, rows in zip(stages.values(), groups, strict=True):
         place.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows, ITEMS), place / "items.parquet", row_group_size=row_group_size)
+        schema = pa.schema([field for field in ITEMS if not rows or field.name in rows[0]])
+        pq.write_table(pa.Table.from_pylist(rows, schema), place / "items.parquet", row_group_size=row_group_size)
     index = LeakIndex(benchmarks=tuple(stages), **{**NUMBERS, **numbers})
     out = folder / "index"
     out.mkdir()

@@ -51,11 +51,11 @@ def test_all_splits_of_a_task_are_read_by_forms_or_by_its_templates(tmp_path):
     done = subprocess.run([sys.executable, "-c", READ], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    wholes = ["The garden is green.", "The stone is green."]
+    gap = ["The _ is green.", ["garden", "stone"]]
     assert found["forms"] == [
-        ["winogrande", "train", "The _ is green.", wholes, "garden", None],
-        ["winogrande", "validation", "The _ is green.", wholes, "stone", None],
-        ["gsm8k", "train", "How many?", ["It is 2.\n#### 2"], "2", None],
-        ["gsm8k", "test", "How many?", ["It is 2.\n#### 2"], "2", None],
+        ["winogrande", "train", *gap, "garden", None, None],
+        ["winogrande", "validation", *gap, "stone", None, None],
+        ["gsm8k", "train", "How many?", ["It is 2.\n#### 2"], "2", None, None],
+        ["gsm8k", "test", "How many?", ["It is 2.\n#### 2"], "2", None, None],
     ]
-    assert [row[2:4] for row in found["templates"]] == [[wholes[0], wholes], [wholes[1], wholes]]
+    assert [row[2:5] for row in found["templates"]] == [[*gap, "garden"], [*gap, "stone"]]

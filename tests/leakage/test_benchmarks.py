@@ -58,7 +58,7 @@ LAYOUTS = {
     ),
     "winogrande": (
         {"qID": "3X-1", "sentence": "The _ is red.", "option1": "cup", "option2": "sky", "answer": "2"},
-        Parsed("The _ is red.", ["The cup is red.", "The sky is red."], "sky", "3X-1"),
+        Parsed("The _ is red.", ["cup", "sky"], "sky", "3X-1"),
     ),
     "gsm8k": (
         {"question": "How many?", "answer": "He has 2+3=<<2+3=5>>5 eggs.\n#### 5"},
@@ -67,14 +67,41 @@ LAYOUTS = {
     "plain_answer": ({"question": "Who?", "answer": "Ann"}, Parsed("Who?", [], "Ann", None)),
     "cloze": (
         {"id": "c", "url": "u", "question": "A ____ b.", "choices": ["x", "y"], "answer": 1},
-        Parsed("A ____ b.", ["A x b.", "A y b."], "y", "c"),
+        Parsed("A ____ b.", ["x", "y"], "y", "c"),
     ),
     "text": ({"id": "t", "url": "u", "text": "All of it."}, Parsed("All of it.", [], None, "t")),
     "boolq": (
         {"query": "Passage: It is.\nQuestion: is it?", "choices": ["no", "yes"], "gold": 1},
-        Parsed("It is.\nis it?", ["no", "yes"], "yes", None),
+        Parsed("is it?", ["no", "yes"], "yes", None, "It is."),
     ),
-    "boolq_hub": ({"question": "is it", "passage": "It is.", "answer": False}, Parsed("It is.\nis it", [], "no", None)),
+    "boolq_of_lines": (
+        {"query": "Passage: A.\nQuestion: B?\nC.\nQuestion: is it?", "choices": ["no", "yes"], "gold": 0},
+        Parsed("is it?", ["no", "yes"], "no", None, "A.\nB?\nC."),
+    ),
+    "piqa_query": (
+        {"query": "Question: dresser\n", "choices": ["a"], "gold": 0},
+        Parsed("dresser\n", ["a"], "a", None),
+    ),
+    "query_of_another_layout": (
+        {"query": "It is. Is it?", "choices": ["a"], "gold": 0},
+        Parsed("It is. Is it?", ["a"], "a", None),
+    ),
+    "boolq_hub": (
+        {"question": "is it", "passage": "It is.", "answer": False},
+        Parsed("is it", [], "no", None, "It is."),
+    ),
+    "squad": (
+        {"context": "It is.", "question": "What?", "answers": {"text": ["it", "It"], "answer_start": [0, 0]}},
+        Parsed("What?", [], "it", None, "It is."),
+    ),
+    "race": (
+        {"article": "It is.", "question": "It _ .", "options": ["is", "was"], "answer": "A", "example_id": "h1.txt"},
+        Parsed("It _ .", ["is", "was"], "is", None, "It is."),
+    ),
+    "ten_options": (
+        {"question": "Q?", "options": list("abcdefghij"), "answer": "J", "answer_index": 9},
+        Parsed("Q?", list("abcdefghij"), "j", None),
+    ),
     "piqa": ({"goal": "G", "sol1": "a", "sol2": "b", "label": 0}, Parsed("G", ["a", "b"], "a", None)),
     "blimp": (
         {"sentence_good": "He sits.", "sentence_bad": "He sit.", "UID": "agreement", "pairID": "7"},
@@ -181,6 +208,15 @@ def test_the_split_is_the_records_where_the_name_has_none(tmp_path):
     assert table.column("split").to_pylist() == ["dev", "all"]
 
 
+def test_passages_are_a_column_of_their_own(tmp_path):
+    rows = {"question": "is it", "passage": "It is.", "answer": True}, {"question": "Why?", "answer": "So."}
+    table, _ = made(tmp_path, {"exam.jsonl": lines(*rows)})
+    assert table.select(["question", "context"]).to_pylist() == [
+        {"question": "is it", "context": "It is."},
+        {"question": "Why?", "context": None},
+    ]
+
+
 def test_ids_that_come_again_are_told_apart(tmp_path):
     table, _ = made(tmp_path, {"exam.jsonl": lines(*({"id": 5, "question": f"{n}"} for n in range(3)))})
     assert table.column("id").to_pylist() == ["5", "5#2", "5#3"]
@@ -224,6 +260,8 @@ def test_forms_are_part_of_the_identity_and_an_unknown_kind_of_answer_is_refused
     assert one.required_packages() == () and len(load_leaderboard()) == 7
     with pytest.raises(ValueError, match="given answer_as='guess'"):
         Form("mine", ("q:str",), ("q",), answer_as="guess")
+    with pytest.raises(ValueError, match="given divide="):
+        Form("mine", ("q:str",), ("q",), divide="(?P<context>.*)#(.*)")
 
 
 @given(st.lists(st.text(), min_size=1, max_size=6), st.data())

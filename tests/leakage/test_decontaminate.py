@@ -3,6 +3,8 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hare_ray.leakage.leaks import Rule, best, leading
 from hare_ray.leakage.scan import Found
@@ -14,18 +16,32 @@ QUESTION = (
 )
 OPTIONS = ("twenty-two dollars", "none at all", "he's losing money")
 SHORT = "Which of these metals floats on cold water?"
+LENGTHY = (
+    "Marta paints eleven wooden fences before lunch with seven brushes borrowed from an uncle in Trieste while her "
+    "cousin sands twenty planks and stacks forty heavy red bricks behind the orchard wall so how many tools remain "
+    "unused tonight?"
+)
+PASSAGE = "Potassium is a soft silvery metal that tarnishes in air within minutes and is kept under mineral oil."
+TARNISHED = PASSAGE.replace("silvery", "white").replace("within minutes", "in minutes").replace("kept", "stored")
+ASKED = "Does potassium tarnish in humid air?"
+TEN = ("ruby", "opal", "jade", "onyx", "topaz", "pearl", "amber", "agate", "beryl", "coral")
 BLANK = "The trophy would not fit because the _ was far too big."
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     exam = [
+        item("lengthy", LENGTHY, (), "five"),
         item("long", QUESTION, OPTIONS, OPTIONS[0]),
         item("short", SHORT, ("lead", "sodium", "gold"), "sodium"),
         item("tiny", "Floats?", ("lead or gold or even iron", "sodium but not any of the others")),
         item("listed", "Floats?", ("copper", "brass", "zinc"), "zinc"),
         item("blank", BLANK, ("brown suitcase", "silver trophy"), "silver trophy"),
+        item("gap", "He drank _ with plenty of sugar.", ("coffee", "tea"), "tea"),
         item("answered", "Who wrote it?", (), "Christopher Marlowe of Canterbury"),
+        item("passage", ASKED, (), "yes", PASSAGE),
+        item("mentioned", "Is it?", (), "no", "Cobalt whiskers short electronic circuits."),
+        item("ten", "Blue?", TEN, "opal"),
     ]
     return built(tmp_path_factory.mktemp("leaks"), exam, min_weight=3.5)[:2]
 
@@ -57,6 +73,11 @@ def test_leaked_reworded_is_dropped_and_named(index):
     assert "eggs every morning" in verdict["leak_snippet"]
     blind = Rule(min_hits=1, max_overlap=0.0, reworded_share=None)
     assert checked(index, [text], blind)[0]["reason"] is None
+
+
+def test_a_passage_is_found_reworded_without_its_question(index):
+    verdict = checked(index, [f"{unrelated(50)} {TARNISHED} {unrelated(50, 1)}"])[0]
+    assert (verdict["reason"], verdict["detail"]) == ("leaked_reworded", "exam/test/passage")
 
 
 def test_leaked_overlap_is_more_than_a_share_of_the_text(index):
@@ -94,6 +115,16 @@ def test_leaked_overlap_is_more_than_a_share_of_the_text(index):
         BLANK.replace("_", "______"),
         BLANK.replace("_", "brown suitcase"),
         BLANK.replace("_", "silver trophy"),
+        "He drank coffee with plenty of sugar.",
+        "HE DRANK TEA WITH PLENTY OF SUGAR",
+        PASSAGE,
+        ASKED,
+        f"{PASSAGE} {ASKED}",
+        f"{ASKED}\nAnswer: yes",
+        "Cobalt whiskers short electronic circuits.",
+        "Blue? " + " ".join(TEN),
+        "Blue?\n" + "\n".join(f"{number}. {gem}" for number, gem in enumerate(TEN, 1)),
+        "Blue?\n" + "\n".join(f"({letter}) {gem}" for letter, gem in zip("ABCDEFGHIJ", TEN, strict=True)),
     ],
 )
 def test_planted_leaks_are_all_found_exactly(index, text):
@@ -113,6 +144,8 @@ def test_planted_leaks_are_all_found_exactly(index, text):
         "Which of these metals",
         "Floats?",
         "Who wrote it? Christopher did.",
+        "Does potassium tarnish",
+        "Cobalt whiskers short electronic devices.",
     ],
 )
 def test_what_is_no_leak_is_kept(index, text):
@@ -129,10 +162,42 @@ def test_items_do_not_reach_over_the_end_of_a_document(index):
 
 
 def test_verdicts_do_not_depend_on_neighbours(index):
-    texts = [unrelated(), QUESTION, "", SHORT, None, unrelated(seed=2) + "." + SHORT, OPTIONS[0]]
+    reworded = reworded_every(LENGTHY, 9)
+    texts = [unrelated(), QUESTION, "", SHORT, None, unrelated(seed=2) + "." + SHORT, OPTIONS[0], reworded]
     together = checked(index, texts)
     assert together == [checked(index, [text])[0] for text in texts]
-    assert [v["reason"] is None for v in together] == [True, False, True, False, True, False, True]
+    assert [v["reason"] is None for v in together] == [True, False, True, False, True, False, True, False]
+
+
+def reworded_every(text: str, step: int) -> str:
+    return " ".join("so" if i % step == step - 1 else word for i, word in enumerate(text.split()))
+
+
+@pytest.mark.parametrize("words", range(4, 13))
+def test_the_beginning_of_a_question_hides_no_reworded_one_nearby(index, words):
+    reworded, begun = reworded_every(LENGTHY, 9), " ".join(LENGTHY.split()[:words])
+    assert len(LENGTHY.split()) == 39
+    for texts in ([begun, reworded], [reworded, begun], [reworded, reworded], [begun, reworded, begun, reworded]):
+        found = [verdict["leak_item"] for verdict in checked(index, texts)]
+        assert found == ["lengthy" if text is reworded else None for text in texts]
+    for text in (f"{begun} {reworded}", f"{begun} {unrelated(60)} {reworded}", f"{reworded} {begun}"):
+        assert checked(index, [text])[0]["leak_item"] == "lengthy"
+
+
+NEAR = [
+    *(reworded_every(text, step) for step in (4, 6, 9) for text in (LENGTHY, QUESTION)),
+    *(" ".join(LENGTHY.split()[first:last]) for first, last in ((0, 4), (0, 12), (20, 31), (27, 39), (3, 30))),
+    unrelated(3), "", SHORT, PASSAGE, reworded_every(PASSAGE, 7),
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(NEAR), min_size=2, max_size=9), st.data())
+@settings(max_examples=40, deadline=None)
+def test_neither_order_nor_cutting_changes_a_verdict(index, texts, data):
+    alone = {text: checked(index, [text])[0] for text in set(texts)}
+    cut = data.draw(st.integers(0, len(texts)))
+    assert checked(index, texts[:cut]) + checked(index, texts[cut:]) == [alone[text] for text in texts]
+    assert checked(index, texts) == [alone[text] for text in texts]
 
 
 def test_no_documents_give_no_rows(index):

@@ -12,7 +12,7 @@ import pytest
 from hare_ray.leakage.anchors import Weights, spread_anchors, window_anchors
 from hare_ray.leakage.index import LeakIndex
 from hare_ray.leakage.leaks import Rule
-from hare_ray.leakage.phrasings import Item, answered, listed
+from hare_ray.leakage.phrasings import Item, answered, in_context, listed
 from hare_ray.leakage.scan import Index
 from hare_ray.text import words_of
 from tests.leakage.planted import NUMBERS, Given, built, checked, item
@@ -67,6 +67,32 @@ def test_index_bytes_are_the_same_again(tmp_path):
 def test_an_ngram_belongs_to_the_first_item(tmp_path):
     index, out, _ = built(tmp_path, [item("b", LONG), item("a", LONG)])
     assert checked((index, out), [LONG])[0]["detail"] == "exam/test/b"
+
+
+def test_of_items_with_one_text_that_with_it_in_the_question_is_named_within_a_batch(tmp_path):
+    index, out, _ = built(tmp_path, [item("a", "Why now?", (), LONG), item("b", LONG)])
+    assert checked((index, out), [LONG])[0]["detail"] == "exam/test/b"
+
+
+def test_the_method_is_that_of_the_bare_question(tmp_path):
+    passage = "Zinc whiskers short circuits"
+    items = [
+        item("bare", "Which rare metals float nowhere?", (), "tin", f"{LONG} fifteen"),
+        item("passage", "Is it?", (), "yes", passage),
+        item("alone", "Is it?"),
+    ]
+    index, out, _ = built(tmp_path, items)
+    methods = pq.read_table(out / "items.parquet").select(["words", "method"]).to_pylist()
+    assert [tuple(row.values()) for row in methods] == [(5, "short_exact"), (2, "joined"), (2, "unchecked")]
+    texts = ["Which rare metals float nowhere?", LONG, passage, f"{passage}. Is it?", "Is it?"]
+    found = [row["leak_item"] for row in checked((index, out), texts, EXACT)]
+    assert found == ["bare", "bare", "passage", "passage", None]
+
+
+def test_items_without_a_column_for_passages_are_read(tmp_path):
+    rows = [{name: value for name, value in item("a", LONG).items() if name != "context"}]
+    index, out, books = built(tmp_path, rows)
+    assert books["ngram"] == 1 and checked((index, out), [LONG])[0]["leak_item"] == "a"
 
 
 def test_no_items_find_nothing(tmp_path):
@@ -131,6 +157,10 @@ def test_forms_of_an_item():
     one = Item("b", "s", "1", "Is _ big?", ["ox", "ant"], "ox")
     assert listed(one) == ["Is _ big? A ox B ant", "Is _ big? 1 ox 2 ant"]
     assert answered(one) == ["Is _ big?\nox", "Is _ big?\nAnswer: ox", "Is ox big?", "Is ant big?"]
+    many = Item("b", "s", "3", "Which?", [f"c{n}" for n in range(10)], None)
+    assert listed(many)[0].endswith("I c8 J c9") and listed(many)[1].endswith("9 c8 10 c9")
+    assert len(listed(many._replace(choices=["c"] * 27))) == 1
+    assert in_context(one) == [] and in_context(one._replace(context="It is.")) == ["It is.", "It is.\nIs _ big?"]
     name = Item("b", "s", "2", "What does snake_case_ mean?", ["x"], None)
     assert answered(name) == []
 

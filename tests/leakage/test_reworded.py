@@ -3,12 +3,15 @@
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hare_ray.leakage.leaks import Rule
-from hare_ray.leakage.reworded import lacks, ordered_weight
+from hare_ray.leakage.reworded import MAX_QUESTION_WORDS, SLACK, lacks, ordered_weight
+from hare_ray.leakage.scan import Index
+from hare_ray.text import words_of
 from tests.leakage.planted import WEB, built, checked, item
 
 SMALL = st.lists(st.integers(0, 5), max_size=12)
@@ -87,3 +90,25 @@ def test_share_decides(exam):
     low, high = (Rule(min_hits=99, max_overlap=0.0, reworded_share=share) for share in (0.3, 0.7))
     assert [checked(exam, [half], rule)[0]["reason"] for rule in (low, high)] == ["leaked_reworded", None]
     assert checked(exam, [questions(300)[3]], WEB)[0]["leak_item"] == "3"
+
+
+def test_of_an_endless_item_a_stretch_is_looked_for_reworded(tmp_path):
+    """Comparing all of it with a document would take 4e10 steps, which no test could wait for."""
+    draw = random.Random(4)
+    words = [f"w{draw.randrange(50_000)}" for _ in range(200_000)]
+    made = built(tmp_path, [item("book", " ".join(words))])[:2]
+    assert np.diff(np.load(made[1] / "question_starts.npy")).tolist() == [MAX_QUESTION_WORDS]
+    spoiled = ["so" if i % 10 == 9 else word for i, word in enumerate(words)]
+    begun, later, verbatim = spoiled[:600], spoiled[5000:5600], words[-20:]
+    verdicts = checked(made, [" ".join(text) for text in (spoiled, begun, later, verbatim)])
+    assert [row["reason"] for row in verdicts] == ["leaked_reworded", "leaked_reworded", None, "leaked_ngram"]
+
+
+def test_a_text_that_repeats_two_anchors_in_turn_is_not_aligned_at_each(tmp_path):
+    index = Index.of(built(tmp_path, [item("long", " ".join(f"w{i}" for i in range(400)))])[1])
+    places = np.sort(index.questions.posting_offsets)[[0, -1]]
+    turn = " ".join(f"w{place + i}" for place in places for i in range(3))
+    words = words_of(pa.array([" ".join([turn] * 500)]))
+    hits = index.hits(words)
+    looked = len(index.reworded(words, hits, 0.001).documents)
+    assert len(hits[0]) >= 1000 and 2 <= looked <= 2 * (1 + len(words.hashes) // (400 // SLACK))
