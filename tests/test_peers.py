@@ -16,7 +16,7 @@ def test_a_benchmark_installs_the_peers_that_it_starts(needs, program):
 
 
 def test_datatrove_keeps_languages_from_the_score_on_that_the_crawl_s_recipe_asks_for():
-    ours = re.search(r"Language\(docs=text, .*min_score=([\d.]+)", (HERE / "jobs" / "hare.py").read_text())
+    ours = re.search(r"Language\(docs=text, .*min_score=([\d.]+)", (HERE / "jobs" / "hare_documents.py").read_text())
     theirs = re.search(
         r"^MIN_SCORE = ([\d.]+)$", (HERE / "tests/bench/peers/datatrove_corpus.py").read_text(), re.MULTILINE
     )
