@@ -37,7 +37,7 @@ from hare_ray.executor import Plain
 from hare_ray.hardware import machine
 from hare_ray.on_ray import OnRay, start
 from hare_ray.stage import Needs, PartWise, Source, upstream
-from jobs.hare import cleaned
+from jobs.hare_documents import cleaned
 
 ROUNDS = 3
 WORKERS = 2

@@ -23,7 +23,7 @@ from pyarrow.parquet import read_metadata
 PAGE_SECONDS = 60
 """Far above what any page needs, also on a busy machine: the default of 1 second would lose pages where it is slow."""
 MIN_SCORE = 0.5
-"""As for the crawl in jobs/hare.py."""
+"""As for the crawl in jobs/hare_documents.py."""
 
 
 def seconds(folder: str, pattern: str, model: str, out: Path, workers: int, limit: int) -> float:
