@@ -76,6 +76,7 @@ class Signature(Annotate):
     def prepare(self, files: Files) -> PartFunction:
         """Compile, or load the compiled kernels."""
         from hare_ray.dedup.minhash import permutations, sketches
+        from hare_ray.dedup.runs import binary
         from hare_ray.text import characters_of, document_hashes, table_words
 
         chosen = permutations(self.bands * self.rows, self.seed)
@@ -88,15 +89,10 @@ class Signature(Annotate):
             counts = words.lengths.astype(np.int32)
             empty = pa.array(counts == 0)
             columns = [
-                pc.if_else(empty, pa.scalar(None, pa.binary(16)), _binary(whole.view(np.uint8).reshape(-1, 16))),
+                pc.if_else(empty, pa.scalar(None, pa.binary(16)), binary(whole.view(np.uint8).reshape(-1, 16))),
                 pa.array(counts),
-                pc.if_else(empty, pa.scalar(None, pa.binary(self.sketch_bytes)), _binary(found)),
+                pc.if_else(empty, pa.scalar(None, pa.binary(self.sketch_bytes)), binary(found)),
             ]
             return pa.table(columns, schema=self.schema())
 
         return sign
-
-
-def _binary(rows: np.ndarray) -> pa.Array:
-    """Bytes [n, width] as a column of binary(width)."""
-    return pa.Array.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, pa.py_buffer(rows)])
