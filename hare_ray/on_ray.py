@@ -11,6 +11,7 @@ it does end. An exception in a part comes back as an outcome, because in Ray Dat
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -44,6 +45,7 @@ def start(workers: int | None) -> None:
     """Join the cluster this process belongs to (`RAY_ADDRESS`, a submitted job), else start one on this machine.
 
     A cluster is never searched for. Tokens are required unless RAY_AUTH_MODE says otherwise: a Ray port runs code.
+    Raises ValueError where this process already has a Ray of its own with another number of workers.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -55,6 +57,8 @@ def start(workers: int | None) -> None:
         else:
             ray.init(address="local", num_cpus=workers, logging_level=QUIET, log_to_driver=False)
             look_often()
+    elif workers and not os.environ.get("RAY_ADDRESS") and (has := int(ray.cluster_resources()["CPU"])) != workers:
+        raise ValueError(f"asked for {workers} workers, this process has a Ray with {has}; call ray.shutdown() first")
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -111,6 +115,27 @@ def check_shared(root: Root) -> None:
         )
 
 
+def check_fits(operators: list[Operator], cpus: float) -> None:
+    """Raise ValueError where the pools of actors leave no CPU to the tasks that feed them: both would wait for ever.
+
+    Tasks with the needs of the pool behind them run in its actors, as Ray Data joins them.
+    """
+    pools = [at for at, one in enumerate(operators) if one.needs.actors is not None]
+    held = sum(operators[at].needs.cpus * (operators[at].needs.actors or 0) for at in pools)
+    feeding = [
+        one.needs.cpus
+        for one, following in itertools.pairwise(operators[: pools[-1] + 1] if pools else [])
+        if one.needs.actors is None and resources(one.needs) != resources(following.needs)
+    ]
+    wanted = held + max(feeding, default=0)
+    if wanted > cpus:
+        names = ", ".join(stage.name for at in pools for stage in operators[at].members)
+        raise ValueError(
+            f"the pools of workers of {names} and the tasks that feed them need {wanted:g} CPUs; "
+            f"this Ray has {cpus:g}; give the pools fewer actors or CPUs, or Ray more workers"
+        )
+
+
 def resources(needs: Needs) -> dict[str, Any]:
     """Ray's names for what a worker needs."""
     return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "memory": needs.memory_bytes}
@@ -144,6 +169,8 @@ class OnRay:
         """Outcomes as parts end."""
         import ray.data
 
+        if not os.environ.get("RAY_ADDRESS"):  # a cluster may grow
+            check_fits(operators, ray.cluster_resources()["CPU"])
         flowing = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
         if flowing.num_blocks() != len(parts):
             raise RuntimeError(f"Ray Data cut {len(parts)} parts into {flowing.num_blocks()} blocks")
