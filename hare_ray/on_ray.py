@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import pickle
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -47,7 +48,8 @@ def start(workers: int | None) -> None:
     A cluster is never searched for. Tokens are required unless RAY_AUTH_MODE says otherwise: a Ray port runs code.
     Raises ValueError where this process already has a Ray of its own with another number of workers.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "ray" not in sys.modules:  # it reads this when it is imported; where that is done, it wants a token by itself
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 

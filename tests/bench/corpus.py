@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +27,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.table import Table as Grid
 
@@ -38,13 +36,13 @@ from hare_ray.hardware import machine
 from hare_ray.on_ray import OnRay, start
 from hare_ray.stage import Needs, PartWise, Source, upstream
 from jobs.hare_documents import cleaned
+from tests.bench.watched import Peak
 
 ROUNDS = 3
 WORKERS = 2
 PART_BYTES = 4 << 20
 """18 parts of 66 MB. The last file has a third of the pages in a ninth of the bytes: as one part, which is what 8 MiB
 make of it, it would keep one worker busy alone at the end."""
-SAMPLE_SECONDS = 0.2
 FILES, QUICK_FILES = "wcxb_dev_*.warc.gz", "wcxb_dev_02.warc.gz"
 PEER = Path(".bench/datatrove/bin/python")
 PEER_SIDE = Path(__file__).parent / "peers" / "datatrove_corpus.py"
@@ -60,41 +58,6 @@ class Took:
     pages: int
     kept: int
     by_stage: dict[str, float]
-
-
-class Peak:
-    """Most memory, in MiB, of a process and all below it while the block runs; shared pages are shared out."""
-
-    def __init__(self, process: int) -> None:
-        self.mib = 0.0
-        self._root = psutil.Process(process)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "Peak":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(SAMPLE_SECONDS):
-            self.mib = max(self.mib, self._now())
-
-    def _now(self) -> float:
-        held = 0
-        try:
-            processes = [self._root, *self._root.children(recursive=True)]
-        except psutil.Error:  # the side is over
-            return 0.0
-        for process in processes:
-            try:
-                held += process.memory_full_info().pss
-            except psutil.Error:  # it ended between listing and looking
-                continue
-        return held / 2**20
 
 
 def timed(location: str, cpus: float, on_ray: bool) -> Took:
@@ -127,7 +90,7 @@ def peer(folder: Path, pattern: str) -> tuple[dict[str, float], float]:
             said, complaints = side.communicate()
     if side.returncode:
         raise RuntimeError(f"{PEER_SIDE.name} failed:\n{complaints[-2000:]}")
-    return json.loads(said.strip().split("\n")[-1]), peak.mib
+    return json.loads(said.strip().split("\n")[-1]), peak.tree_mib
 
 
 def measured(sides: dict[str, Callable[[], Took]], rounds: int) -> dict[str, list[Took]]:
@@ -178,7 +141,7 @@ def ours(location: str, rounds: int) -> tuple[dict[str, list[Took]], float, floa
         took = measured(sides, rounds)
     with Peak(os.getpid()) as peak:
         timed(location, 1, True)
-    return took, peak.mib, start_seconds
+    return took, peak.tree_mib, start_seconds
 
 
 def main() -> int:

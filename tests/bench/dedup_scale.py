@@ -16,7 +16,6 @@ import json
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +34,7 @@ from hare_ray.on_ray import OnRay
 from hare_ray.stage import Keep
 from hare_ray.store import Root
 from tests.bench.scale_stages import Numbered, NumberedSignature, Ranges, origins, similarities, texts
-from tests.bench.watched import timed
+from tests.bench.watched import Disk, timed
 
 SIZES = "1e6,1e7,5e7"
 PART_DOCUMENTS = 50_000
@@ -46,7 +45,6 @@ MEMORY_BYTES = 1 << 30
 BUDGET_MIB = 4096
 """Two tasks of MEMORY_BYTES, what a task cannot count (libraries, Ray) and the union-find's 4 bytes a text."""
 LIMIT_SECONDS = 3600
-DISK_SECONDS = 1.0
 WARM_UP = 2 * PART_DOCUMENTS
 """Documents of a run that nobody counts: it compiles what is compiled once."""
 MADE = 200_000
@@ -62,45 +60,6 @@ def graph(documents: int) -> Keep:
         docs=docs, signatures=signature, min_similarity=0.5, prefer=("words",), memory_bytes=MEMORY_BYTES
     )  # fmt: skip
     return Keep(label="unique", docs=docs, verdicts=(duplicates,))
-
-
-class Disk:
-    """Most bytes below a folder while the block runs, and most in scratch."""
-
-    def __init__(self, folder: Path) -> None:
-        self.most = self.scratch = 0
-        self._folder = folder
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "Disk":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        wait = DISK_SECONDS
-        while not self._stop.wait(wait):
-            began = time.perf_counter()
-            total, scratch = used(self._folder)
-            self.most, self.scratch = max(self.most, total), max(self.scratch, scratch)
-            wait = max(DISK_SECONDS, 20 * (time.perf_counter() - began))
-
-
-def used(folder: Path) -> tuple[int, int]:
-    """Bytes of the files below a folder, and of those that only the steps of a stage hand to each other."""
-    total = scratch = 0
-    for path in folder.rglob("*"):
-        try:
-            size = path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # scratch that is gone already
-            continue
-        total += size
-        scratch += size if path.parent.name == "scratch" else 0
-    return total, scratch
 
 
 def kept_parts(root: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:

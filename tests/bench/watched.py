@@ -1,4 +1,4 @@
-"""A program in a process of its own: its wall seconds, and the memory of all its processes."""
+"""A program in a process of its own: its wall seconds, the memory of all its processes, the bytes below a folder."""
 
 import contextlib
 import os
@@ -6,8 +6,10 @@ import signal
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -16,17 +18,18 @@ LOOK_SHARE = 20
 """Between two looks this many times as long as one takes, so that looking costs at most a twentieth of a core."""
 
 
-class Peak:
-    """Most memory, in MiB, of a process and all below it, and of the largest of them; shared pages are shared out."""
+class Watch(ABC):
+    """Looks again and again while the block runs."""
 
-    def __init__(self, process: int) -> None:
-        self.tree_mib = 0.0
-        self.largest_mib = 0.0
-        self._root = psutil.Process(process)
+    def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "Peak":
+    @abstractmethod
+    def look(self) -> None:
+        """Note what there is now."""
+
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -38,10 +41,23 @@ class Peak:
         cost = 0.0
         while not self._stop.wait(max(SAMPLE_SECONDS, LOOK_SHARE * cost)):
             began = time.perf_counter()
-            held = self._held()
-            self.tree_mib = max(self.tree_mib, sum(held))
-            self.largest_mib = max(self.largest_mib, *held, 0.0)
+            self.look()
             cost = time.perf_counter() - began
+
+
+class Peak(Watch):
+    """Most memory, in MiB, of a process and all below it, and of the largest of them; shared pages are shared out."""
+
+    def __init__(self, process: int) -> None:
+        super().__init__()
+        self.tree_mib = 0.0
+        self.largest_mib = 0.0
+        self._root = psutil.Process(process)
+
+    def look(self) -> None:
+        held = self._held()
+        self.tree_mib = max(self.tree_mib, sum(held))
+        self.largest_mib = max(self.largest_mib, *held, 0.0)
 
     def _held(self) -> list[float]:
         held = []
@@ -55,6 +71,26 @@ class Peak:
             except psutil.Error:  # it ended between listing and looking
                 continue
         return held
+
+
+class Disk(Watch):
+    """Most bytes below a folder, and most in scratch, that only the steps of a stage hand to each other."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.most = self.scratch = 0
+        self._folder = folder
+
+    def look(self) -> None:
+        total = scratch = 0
+        for path in self._folder.rglob("*"):
+            try:
+                size = path.stat().st_size if path.is_file() else 0
+            except FileNotFoundError:  # scratch that is gone already
+                continue
+            total += size
+            scratch += size if path.parent.name == "scratch" else 0
+        self.most, self.scratch = max(self.most, total), max(self.scratch, scratch)
 
 
 @dataclass(frozen=True)
