@@ -21,11 +21,11 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(PYTEST)
+	$(PYTEST) -n 2
 	$(PYTEST) -m "ray or slow"
 
 test-quick: .venv/installed
-	$(PYTEST)
+	$(PYTEST) -n 2
 
 install: .venv/installed
 

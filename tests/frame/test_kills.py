@@ -147,7 +147,7 @@ def test_a_driver_on_ray_killed_at_random_moments_is_continued_and_takes_ray_wit
     kept: dict[str, tuple[int, int]] = {}
     left: list[list[psutil.Process]] = []
     try:
-        for _ in range(3):
+        for _ in range(2):
             driver = start_driver(root, source)
             goal = len(list(root.rglob("part-*.json"))) + moments.randint(1, 6)
             while driver.poll() is None and len(list(root.rglob("part-*.json"))) < goal:

@@ -1,5 +1,8 @@
 """What a person sees of a fault is the same on Ray as in a plain loop."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,21 @@ def test_pools_that_leave_no_cpu_to_what_feeds_them_are_refused(source, needs, c
     else:
         with pytest.raises(ValueError, match=rf"of refusing.* need [\d.]+ CPUs; this Ray has {cpus}; give the pools"):
             check_fits(operators, cpus)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_a_program_that_imported_ray_before_gets_a_cluster_that_asks_for_tokens():
+    """Ray reads RAY_AUTH_MODE when it is imported: set after that, cluster and driver would disagree."""
+    program = (
+        "import ray, os; from hare_ray.on_ray import ray_map, start; start(1); "
+        "print(ray_map(abs, [-3]), os.environ['RAY_AUTH_MODE'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.stdout.split() == ["[3]", "token"], done.stderr
 
 
 @pytest.mark.ray

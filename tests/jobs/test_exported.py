@@ -1,8 +1,5 @@
-"""An exported model is one to transformers, vLLM and lm-eval alike: each gives the numbers of our own decoder."""
+"""An exported model is one to lm-eval: it gives the numbers of our own decoder. vLLM's: tests/synth/test_serve.py."""
 
-import json
-import math
-import urllib.request
 from typing import Any
 
 import pytest
@@ -20,7 +17,6 @@ SHAPE = Shape(
 )  # fmt: skip
 TEXT = "the garden by the river was quiet in the early light of winter"
 ASKED = "the quiet"
-ANSWER_TOKENS = 8
 
 
 @pytest.fixture(scope="module")
@@ -87,34 +83,3 @@ def test_lm_eval_gives_the_loss_of_our_decoder(folder, decoder, tokenizer, monke
     # lm-eval asks for <s> itself where nothing stands before a text: one token more at most.
     extra = float(ours(decoder, [1, 1])[0, 1])
     assert min(abs(whole - expected), abs(whole - expected - extra)) < 1e-3 * abs(expected)
-
-
-def test_vllm_writes_what_our_decoder_finds_most_likely(folder, decoder, tokenizer):
-    from hare_ray.on_ray import start
-    from hare_ray.synth.serve import served
-
-    start(2)
-    import ray
-
-    try:
-        with served(str(folder), "exported", 0.0) as url:
-            body = {
-                "model": "exported", "prompt": ASKED, "temperature": 0, "max_tokens": ANSWER_TOKENS, "logprobs": 0,
-                "ignore_eos": True,
-            }  # fmt: skip
-            request = urllib.request.Request(
-                f"{url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-            )
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                choice = json.load(answer)["choices"][0]
-    finally:
-        ray.shutdown()
-    tokens = tokenizer.encode(ASKED)
-    likely = []
-    for _ in range(ANSWER_TOKENS):
-        said = ours(decoder, tokens)[-1]
-        likely.append(float(said.max()))
-        tokens.append(int(said.argmax()))
-    assert choice["logprobs"]["token_logprobs"] == pytest.approx(likely, rel=1e-3)
-    assert math.isfinite(sum(likely))
-    assert len(set(tokens[-ANSWER_TOKENS:])) > 1
