@@ -2,11 +2,12 @@
 
 numba takes compiled code for fresh while the file of its function is as it was, but inside are also the functions
 that were inlined and the tables that were frozen, of other modules. Here the folder is named by a digest of all
-sources that compiled code can hold: the modules that import numba, those that import them, and all that either
+sources that compiled code can hold: the modules with kernels, those that import them, and all that either
 import of the package. Other sources take no part, so that an edit of a command does not cost a minute of compiling.
 
-The folder lies beside the package's bytecode, or in the user's cache folder where that cannot be written; where
-neither can, numba's own choice stays. A NUMBA_CACHE_DIR of the user's goes before all of it.
+The folder lies in the user's cache folder, where all copies of the package find it (`hare_ray.kernel`), or beside the
+package's bytecode where that cannot be written; where neither can, numba's own choice stays. A NUMBA_CACHE_DIR of the
+user's goes before all of it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from pathlib import Path
 VARIABLE = "NUMBA_CACHE_DIR"
 PREFIX = "hare_ray-numba-"
 """Of the folder's name; a process that starts another one hands the variable on, which then is not the user's."""
-KEPT = 2
-"""Folders of former states that stay, for a branch one goes back to; a full one has about 80 MB."""
+KEPT = 3
+"""Folders of former states that stay, for a branch or copy one goes back to; a full one has about 80 MB."""
 
-_NUMBA = re.compile(rb"\n(?:from|import) numba\b")
+_NUMBA = re.compile(rb"\n(?:from|import) (?:numba|hare_ray\.kernel)\b")
 _IMPORTED = re.compile(rb"\n(?:from|import) (hare_ray[\w.]*)(?: import (\([^)]*\)|[^\n]*))?")
 """At the top of a module: what a function imports, compiled code cannot hold."""
 _NAME = re.compile(rb"\w+")
@@ -74,7 +75,7 @@ def settle(package: Path) -> None:
         return
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - never raises
     name = PREFIX + digest(package)
-    for parent in (package / "__pycache__", Path(caches, "hare_ray")):
+    for parent in (Path(caches, "hare_ray"), package / "__pycache__"):
         if _made(parent / name):
             os.environ[VARIABLE] = str(parent / name)
             if "numba" in sys.modules:

@@ -19,9 +19,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import SEED, Int, finish, mix
 
 ENTRIES_PER_BUCKET = 8
@@ -54,7 +54,7 @@ def index(hashes: NDArray[np.uint64]) -> Index:
     return Index(hashes, np.concatenate([np.zeros(1, np.int64), np.cumsum(filled)]), shift)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _holds(entries: Index, value: np.uint64) -> bool:
     bucket = np.int64(value >> entries.shift)
     for place in range(entries.starts[bucket], entries.starts[bucket + 1]):  # noqa: SIM110 - numba knows no generators
@@ -63,7 +63,7 @@ def _holds(entries: Index, value: np.uint64) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _host(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[Int, Int, Int]:
     """Begin and end of the host of the URL [at, stop), and where its path begins; a scheme may be missing."""
     for place in range(at, stop - 2):
@@ -87,12 +87,12 @@ def _host(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[Int, Int, Int]:
     return at, end, path
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _lower(byte: np.uint8) -> np.uint64:
     return np.uint64(byte + 32 * (_UPPER_A <= byte <= _UPPER_Z))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _entry(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[np.uint64, bool | np.bool_]:
     """Hash of the entry [at, stop), and whether it has a path."""
     at, end, path = _host(data, at, stop)
@@ -106,7 +106,7 @@ def _entry(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[np.uint64, bool
     return finish(state), stop > path
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _trimmed(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[Int, Int]:
     """The entry in the line [at, stop): no comment, white space, address of a hosts file, or filter marks."""
     end = at
@@ -124,7 +124,7 @@ def _trimmed(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[Int, Int]:
     return begin, end
 
 
-@njit(cache=True, nogil=True)
+@njit
 def parse(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Hashes of the hosts and of the URLs in a file with one entry a line."""
     lines = np.int64(1)
@@ -151,7 +151,7 @@ def parse(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint6
     return hashes[:hosts].copy(), hashes[urls:].copy()
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _find(data: NDArray[np.uint8], at: Int, stop: Int, hosts: Index, urls: Index) -> tuple[Int, Int, Int]:
     """Begin and end of what is blocked in the URL [at, stop), and 1 for its host, 2 for the URL; all 0 for nothing."""
     at, end, path = _host(data, at, stop)
@@ -175,7 +175,7 @@ def _find(data: NDArray[np.uint8], at: Int, stop: Int, hosts: Index, urls: Index
     return 0, 0, 0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def look_up(data, begins, stops, hosts, urls, found):  # noqa: ANN001, ANN201
     """Write what `_find` says of every URL into `found`, int64[urls, 3]; places count from its own beginning."""
     for row in range(len(begins)):

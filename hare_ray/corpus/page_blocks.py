@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.page_bytes import bare
@@ -27,6 +26,7 @@ from hare_ray.corpus.page_text import (
     TAG,
     Room,
 )
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 
 WORD_BUCKETS = 1 << 14
@@ -221,7 +221,7 @@ def _blocks(room: Room, evidence: Evidence, desk: Desk, titles: NDArray[np.int32
         desk.in_title[bucket] = 0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _same(room: Room, desk: Desk) -> None:
     """Blocks, words and link bytes in blocks of the same tag and class: columns 0 to 3 of `same`."""
     count = room.state[BLOCKS]
@@ -248,7 +248,7 @@ def _same(room: Room, desk: Desk) -> None:
         first = last
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _copies(room: Room, desk: Desk) -> None:
     """How many blocks have the same text, and how many of them stand before."""
     count = room.state[BLOCKS]
@@ -271,7 +271,7 @@ def _copies(room: Room, desk: Desk) -> None:
         first = last
 
 
-@njit(cache=True, nogil=True)
+@njit
 def measure(room: Room, evidence: Evidence, desk: Desk, titles: NDArray[np.int32]) -> None:
     """Fill the desk for the page in the room; `titles`: the buckets of the words of its title."""
     _nodes(room, evidence, desk)

@@ -14,7 +14,6 @@ stands together (two stages, as in Web2Text, arXiv 1801.02607, whose second stag
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.page_blocks import (
@@ -51,6 +50,7 @@ from hare_ray.corpus.page_text import (
     TAG,
     Room,
 )
+from hare_ray.kernel import njit
 
 LEVELS = (1, 2, 3, 5)
 """Which containers are looked at: the block's own element is 0, the one around it 1."""
@@ -246,7 +246,7 @@ def _near(room: Room, out: NDArray[np.float32]) -> None:
             place += _NEAR_COUNT
 
 
-@njit(cache=True, nogil=True)
+@njit
 def describe(room: Room, desk: Desk, out: NDArray[np.float32]) -> None:
     """Fill out[blocks, FEATURES] for the page in the room, measured on the desk."""
     _own(room, desk, out)
@@ -317,7 +317,7 @@ def _neighbours(
             place += 1
 
 
-@njit(cache=True, nogil=True)
+@njit
 def followed(room: Room, desk: Desk, p: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Fill out[blocks, len(FOLLOWED)] from what the first model gave every block."""
     count = room.state[BLOCKS]

@@ -11,8 +11,9 @@ import re
 from collections import Counter
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hare_ray.kernel import njit
 
 WORD = re.compile(r"\w+")
 ROW_BONUS = 0.6
@@ -35,7 +36,7 @@ def f1(found: Counter[str], gold: Counter[str]) -> float:
     return 2 * (found & gold).total() / every if every else 1.0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _filled(words: NDArray[np.int32], gold: NDArray[np.int32]) -> NDArray[np.uint8]:
     """The way to the best score of every pair of beginnings."""
     ways = np.zeros((len(words) + 1, len(gold) + 1), np.uint8)
@@ -58,7 +59,7 @@ def _filled(words: NDArray[np.int32], gold: NDArray[np.int32]) -> NDArray[np.uin
     return ways
 
 
-@njit(cache=True, nogil=True)
+@njit
 def aligned(words: NDArray[np.int32], gold: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Which words are in the common subsequence."""
     ways = _filled(words, gold)

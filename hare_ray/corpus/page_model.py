@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 import xxhash
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.page_blocks import WORDS, Desk, Evidence
@@ -27,6 +26,7 @@ from hare_ray.corpus.page_bytes import bare
 from hare_ray.corpus.page_features import FEATURES, FOLLOWED, followed
 from hare_ray.corpus.page_tags import CELL, LINE, PARAGRAPH
 from hare_ray.corpus.page_text import BEFORE, BLOCKS, END, IS_ITEM, START, Room
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 
 FILE = Path(__file__).with_name("page_model.npz")
@@ -91,7 +91,7 @@ def save(model: Model, path: Path) -> None:
         np.savez_compressed(file, allow_pickle=False, taught=model.taught, **weights, **arrays)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def predict(forest: Forest, features: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """out[blocks] = probability that a block belongs, from features[blocks, :]."""
     out[:] = 0
@@ -114,7 +114,7 @@ def _add(forest: Forest, features: NDArray[np.float32], nodes: NDArray[np.int32]
             out[row] += forest.value[nodes[row]]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def choose(desk: Desk, p: NDArray[np.float32], keep: NDArray[np.bool_]) -> None:
     """keep[blocks]: those that give the highest expected F1, less copies of what is kept."""
     order = np.argsort(-p, kind="mergesort")
@@ -137,7 +137,7 @@ def choose(desk: Desk, p: NDArray[np.float32], keep: NDArray[np.bool_]) -> None:
             keep[row], keep[first] = False, True
 
 
-@njit(cache=True, nogil=True)
+@njit
 def judge(room: Room, desk: Desk, model: Model, features: NDArray[np.float32], keep: NDArray[np.bool_]) -> None:
     """keep[blocks] from features[blocks, FEATURES + len(FOLLOWED)], the last of which are filled here."""
     p = np.empty(len(features), np.float32)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 
 DIGIT, UPPER, LOWER, LOCAL, KEY, HEX, ANCHOR, WORD = (1 << bit for bit in range(8))
@@ -41,19 +41,19 @@ NONE = 0
 """What a matcher returns for no hit: no hit ends before the first byte."""
 
 
-@njit(cache=True, nogil=True)
+@njit
 def is_a(data: NDArray[np.uint8], at: Int, stop: Int, flags: Int) -> bool | np.bool_:
     """Whether there is a byte at `at`, and one of a class in `flags`."""
     return at < stop and CLASSES[data[at]] & flags != 0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def starts_word(data: NDArray[np.uint8], at: Int, begin: Int) -> bool | np.bool_:
     """Whether no letter, digit or underscore stands before `at`."""
     return at <= begin or CLASSES[data[at - 1]] & WORD == 0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def run_end(data: NDArray[np.uint8], at: Int, stop: Int, flags: Int) -> Int:
     """Where the run of bytes of a class in `flags` ends."""
     while at < stop and CLASSES[data[at]] & flags:
@@ -61,7 +61,7 @@ def run_end(data: NDArray[np.uint8], at: Int, stop: Int, flags: Int) -> Int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit
 def matches(data: NDArray[np.uint8], at: Int, stop: Int, word: NDArray[np.uint8]) -> bool | np.bool_:
     """Whether `word` lies at `at`."""
     if at + len(word) > stop:

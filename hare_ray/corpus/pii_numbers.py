@@ -14,10 +14,10 @@ passes Luhn's (ISO/IEC 7812-1) and one in 97 the IBAN's (ISO 13616), so the shap
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.pii_bytes import DIGIT, HEX, NONE, UPPER, WORD, is_a, matches, run_end
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 
 _DOT, _COLON, _SPACE, _HYPHEN, _COMMA, _ZERO = (ord(c) for c in ".: -,0")
@@ -83,7 +83,7 @@ _ISSUERS = np.array(ISSUERS)
 _IBANS = _lengths()
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _goes_on(data: NDArray[np.uint8], at: Int, stop: Int) -> bool | np.bool_:
     """Whether a number that ends at `at` is the beginning of a longer one."""
     return is_a(data, at, stop, WORD) or (
@@ -91,13 +91,13 @@ def _goes_on(data: NDArray[np.uint8], at: Int, stop: Int) -> bool | np.bool_:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _went_before(data: NDArray[np.uint8], at: Int, begin: Int) -> bool | np.bool_:
     """Whether a number that begins at `at` is the end of a longer one."""
     return at - begin >= 2 and is_a(data, at - 2, at, DIGIT) and data[at - 1] in (_DOT, _COMMA, _SPACE, _HYPHEN)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _octet(data: NDArray[np.uint8], at: Int, end: Int) -> Int:
     """Value of the digits [at, end), or -1 where they are no octet."""
     value = np.int64(0)
@@ -106,7 +106,7 @@ def _octet(data: NDArray[np.uint8], at: Int, end: Int) -> Int:
     return -1 if end == at or value > 255 or (end - at > 1 and data[at] == _ZERO) else value
 
 
-@njit(cache=True, nogil=True)
+@njit
 def ipv4(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> Int:
     """End of the public IPv4 address at `at`."""
     if at - begin >= 2 and data[at - 1] == _DOT and is_a(data, at - 2, at, DIGIT):
@@ -133,7 +133,7 @@ def ipv4(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> Int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _group(data: NDArray[np.uint8], at: Int, end: Int) -> Int:
     """Value of the hexadecimal digits [at, end)."""
     value = np.int64(0)
@@ -143,7 +143,7 @@ def _group(data: NDArray[np.uint8], at: Int, end: Int) -> Int:
     return value
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _is_allocated(first: Int, second: Int) -> bool | np.bool_:
     """Whether an address with these first groups is global unicast and neither a protocol's nor documentation's."""
     if first == 0x2001:
@@ -151,7 +151,7 @@ def _is_allocated(first: Int, second: Int) -> bool | np.bool_:
     return 0x2000 <= first < 0x4000 and (first != 0x3FFF or second >= 0x1000)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def ipv6(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> Int:
     """End of the public IPv6 address at `at`, which is the first byte of four hexadecimal digits and a colon."""
     if at > begin and data[at - 1] == _COLON:
@@ -183,7 +183,7 @@ def ipv6(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> Int:
     return at if _is_allocated(*first_groups) else NONE
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _issued(first: Int, digits: Int) -> bool | np.bool_:
     for row in range(len(_ISSUERS)):
         if _ISSUERS[row, 0] <= first <= _ISSUERS[row, 1] and _ISSUERS[row, 2] == digits:
@@ -191,7 +191,7 @@ def _issued(first: Int, digits: Int) -> bool | np.bool_:
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _printed(pattern: Int, digits: Int) -> bool | np.bool_:
     """Whether the lengths of the groups, five bits each, are one run or those on cards."""
     if pattern == digits:
@@ -202,7 +202,7 @@ def _printed(pattern: Int, digits: Int) -> bool | np.bool_:
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit
 def card(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> Int:
     """End of the payment card number at `at`."""
     if _went_before(data, at, begin):
@@ -243,7 +243,7 @@ def card(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> Int:
     return NONE if article and pattern == digits else at
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _remainder(value: Int, byte: Int) -> Int:
     """`value` with one more digit or upper-case letter (10 to 35), modulo 97."""
     if byte < _A:
@@ -251,7 +251,7 @@ def _remainder(value: Int, byte: Int) -> Int:
     return (value * 100 + byte - _A + 10) % 97
 
 
-@njit(cache=True, nogil=True)
+@njit
 def iban(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> Int:
     """End of the IBAN at `at`, which is the first byte of two upper-case letters and a digit."""
     if not is_a(data, at + 3, stop, DIGIT):

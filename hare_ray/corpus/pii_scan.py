@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.pii import ADDRESS, CARD, EMAIL, IBAN, PHONE, SECRET
 from hare_ray.corpus.pii_bytes import ANCHOR, CLASSES, DIGIT, NONE, UPPER, is_a, run_end, starts_word
 from hare_ray.corpus.pii_numbers import card, iban, ipv4, ipv6
 from hare_ray.corpus.pii_signs import american, email, international, private_key, token, web_token
+from hare_ray.kernel import njit
 from hare_ray.text import text_buffers
 from hare_ray.text.hashing import Int
 
@@ -43,7 +43,7 @@ class Hits(NamedTuple):
     kinds: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _number(data: NDArray[np.uint8], at: Int, begin: Int, free: Int, stop: Int) -> tuple[Int, Int, Int]:
     """Begin, end and kind of the hit whose first digit is at `at`."""
     if at - free >= 2 and is_a(data, at - 1, at, UPPER) and is_a(data, at - 2, at, UPPER):
@@ -64,7 +64,7 @@ def _number(data: NDArray[np.uint8], at: Int, begin: Int, free: Int, stop: Int) 
     return at, american(data, at, stop), PHONE
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _key(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, Int, Int]:
     """Begin, end and kind of the secret that shows itself at `at`; begin without an end: as of `web_token`."""
     if data[at] == _J:
@@ -76,7 +76,7 @@ def _key(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, I
     return start, end, SECRET
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _hit(data: NDArray[np.uint8], at: Int, begin: Int, free: Int, stop: Int) -> tuple[Int, Int, Int]:
     """Begin, end and kind of the hit around the anchor at `at`; the end is NONE where there is none."""
     sign = data[at]
@@ -92,7 +92,7 @@ def _hit(data: NDArray[np.uint8], at: Int, begin: Int, free: Int, stop: Int) -> 
     return _key(data, at, free, stop)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _scan(data: NDArray[np.uint8], begin: Int, stop: Int, document: Int, room: NDArray[np.int64], count: Int) -> Int:
     """Write the hits of one document from number `count` on; the number after them, or -1 where room is short."""
     at = free = barren = begin  # no web token begins before `barren`
@@ -116,7 +116,7 @@ def _scan(data: NDArray[np.uint8], begin: Int, stop: Int, document: Int, room: N
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _documents(data, begins, stops, first, room, place):  # noqa: ANN001, ANN202
     """Scan documents from number place[0] on, hits from place[1] on, as long as there is room; moves both."""
     while place[0] < len(begins):

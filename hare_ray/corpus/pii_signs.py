@@ -14,10 +14,10 @@ classes lack.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.pii_bytes import DIGIT, KEY, LOCAL, LOWER, NONE, UPPER, WORD, is_a, matches, run_end, starts_word
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 
 _DOT, _AT, _HYPHEN, _PLUS, _OPEN, _CLOSE, _SPACE, _SLASH = (ord(c) for c in ".@-+() /")
@@ -76,7 +76,7 @@ _PRIVATE, _BEGIN, _END, _DASHES = (_bytes(w) for w in ("PRIVATE KEY", "-----BEGI
 _JWT = _bytes("eyJ")
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _is_listed(data: NDArray[np.uint8], at: Int, end: Int, words: NDArray[np.uint8]) -> bool | np.bool_:
     """Whether [at, end) is one of the words, whatever its case."""
     width = words.shape[1]
@@ -91,7 +91,7 @@ def _is_listed(data: NDArray[np.uint8], at: Int, end: Int, words: NDArray[np.uin
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _host_end(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     """End of the longest host name at `at` that has a dot and ends in a top-level domain."""
     stop = min(stop, at + MAX_HOST_BYTES)
@@ -112,7 +112,7 @@ def _host_end(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
         first = False
 
 
-@njit(cache=True, nogil=True)
+@njit
 def email(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, Int]:
     """Begin and end of the address around the @ at `at`; it begins at `free` at the earliest."""
     start = at
@@ -133,7 +133,7 @@ def email(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, 
     return (NONE, NONE) if _is_listed(data, top, end, _ENDINGS) else (start, end)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _gap(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     """Where the next group of digits begins after at most one mark, a space among them, and brackets."""
     end = at
@@ -148,7 +148,7 @@ def _gap(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     return end if end > at and is_a(data, end, stop, DIGIT) else at
 
 
-@njit(cache=True, nogil=True)
+@njit
 def international(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> Int:
     """End of the telephone number whose + is at `at`."""
     if not starts_word(data, at, begin) or not is_a(data, at + 1, stop, DIGIT) or data[at + 1] < _ONE:
@@ -173,7 +173,7 @@ def international(data: NDArray[np.uint8], at: Int, begin: Int, stop: Int) -> In
     return NONE if digits < (most if domestic else least) or is_a(data, last, stop, WORD) else last
 
 
-@njit(cache=True, nogil=True)
+@njit
 def american(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     """End of the North American number at `at`, which is its bracket or first digit."""
     bracket = data[at] == _OPEN
@@ -202,7 +202,7 @@ def american(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     return NONE if is_a(data, at + 1, stop, DIGIT) and data[at] in (_DOT, _HYPHEN) else at  # an ISBN goes on
 
 
-@njit(cache=True, nogil=True)
+@njit
 def token(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, Int]:
     """Begin and end of the token whose prefix has its last mark, or its I, at `at`."""
     for row in range(len(_PREFIXES)):
@@ -225,7 +225,7 @@ def token(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, 
     return NONE, NONE
 
 
-@njit(cache=True, nogil=True)
+@njit
 def web_token(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[Int, Int]:
     """Begin and end of the JSON web token whose J is at `at`; of none: the byte before which none begins, and NONE."""
     start = at - 2
@@ -245,7 +245,7 @@ def web_token(data: NDArray[np.uint8], at: Int, free: Int, stop: Int) -> tuple[I
     return start, end
 
 
-@njit(cache=True, nogil=True)
+@njit
 def private_key(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     """End of the PEM block at `at`, if it holds a private key."""
     if not matches(data, at, stop, _BEGIN):

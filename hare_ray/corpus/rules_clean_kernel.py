@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.rules_chars import BRACKET
@@ -18,13 +17,14 @@ from hare_ray.corpus.rules_lines import content, shape
 from hare_ray.corpus.rules_marks import Marks, marks_of
 from hare_ray.corpus.rules_phrases import phrases_in
 from hare_ray.corpus.rules_scan import citation_end, line_break, scan_line
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 from hare_ray.text.words import Text, text_buffers
 
 _FEED = ord("\n")
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _copy(
     data: NDArray[np.uint8], begin: Int, stop: Int, has_citations: bool, out: NDArray[np.uint8], place: Int
 ) -> tuple[Int, Int]:
@@ -46,7 +46,7 @@ def _copy(
     return place, citations
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _document(data, begin, stop, marks, row, out, place):  # noqa: ANN001, ANN202, PLR0913
     """Copy the lines of one document that stay; the place after them, and how many citations went."""
     citations = 0
@@ -67,7 +67,7 @@ def _document(data, begin, stop, marks, row, out, place):  # noqa: ANN001, ANN20
     return place, citations
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _documents(texts, marks, rows, out, offsets, citations):  # noqa: ANN001, ANN202
     data, begins, stops = texts
     for number in range(len(begins)):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.rules_chars import LETTER, SOLID
@@ -45,6 +44,7 @@ from hare_ray.corpus.rules_marks import SIEVE_MASK, Marks, marks_of
 from hare_ray.corpus.rules_phrases import phrases_in
 from hare_ray.corpus.rules_repeats import STAMPS, Book, n_grams, new_book, paragraphs, piece, slots_of
 from hare_ray.corpus.rules_scan import chars_of, flags_at, line_break, scan_line
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 from hare_ray.text.spans import words_at
 from hare_ray.text.words import Text, Words, text_buffers, words_of
@@ -53,7 +53,7 @@ _FEED = ord("\n")
 _BY_LINE = GOPHER | C4 | HARE
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _kinds(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np.uint16]) -> Int:
     """LETTER and SOLID, as they hold of any character of a word."""
     seen = np.int64(0)
@@ -63,7 +63,7 @@ def _kinds(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np.uint16
     return seen
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _words(page: Page, marks: Marks, row: NDArray[np.int64], edges: NDArray[np.int32]) -> None:
     """Count words by what they consist of; edges[w] become the characters of the words before w."""
     ascii_only = row[CHARS] == page.stop - page.begin
@@ -91,7 +91,7 @@ def _words(page: Page, marks: Marks, row: NDArray[np.int64], edges: NDArray[np.i
         seen_stops >>= np.uint64(1)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _lines(page: Page, marks: Marks, row: NDArray[np.int64]) -> None:
     """Count over the lines."""
     data = page.data
@@ -120,7 +120,7 @@ def _lines(page: Page, marks: Marks, row: NDArray[np.int64]) -> None:
         begin = after
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _pieces(page: Page, marks: Marks, book: Book, row: NDArray[np.int64]) -> None:
     """Count over what lies between line feeds; Gopher's split leaves an empty piece where one is at either end."""
     text = page.data[page.begin : page.stop]
@@ -142,7 +142,7 @@ def _pieces(page: Page, marks: Marks, book: Book, row: NDArray[np.int64]) -> Non
         row[DUPLICATE_PIECES] += empty > 1
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _sizes(data, begins, stops, out):  # noqa: ANN001, ANN202
     """Characters and line feeds of all documents."""
     for row in range(len(begins)):
@@ -154,7 +154,7 @@ def _sizes(data, begins, stops, out):  # noqa: ANN001, ANN202
         out[row, LINE_FEEDS] = feeds
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _count_all(texts, words, marks, book, out):  # noqa: ANN001, ANN202
     data, begins, stops = texts
     offsets, hashes, starts, ends = words

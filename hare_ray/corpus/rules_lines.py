@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.rules_chars import BRACE, BRACKET
@@ -37,6 +36,7 @@ from hare_ray.corpus.rules_counts import (
 )
 from hare_ray.corpus.rules_phrases import BAD, JAVASCRIPT, LOREM, POLICY
 from hare_ray.corpus.rules_scan import LINE_BULLET, LINE_LOWER, LINE_TRAILS, Scan, is_mark, last_bytes
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 
 _ELLIPSIS = 0x2E2E2E
@@ -54,7 +54,7 @@ class Page(NamedTuple):
     ends: NDArray[np.int32]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def shape(data: NDArray[np.uint8], scan: Scan, max_word_chars: Int, min_words: Int) -> Int:
     """The number in COUNTS under which C4 books a line that has the wrong shape; KEPT_LINES for the right one."""
     if scan.longest > max_word_chars:
@@ -65,7 +65,7 @@ def shape(data: NDArray[np.uint8], scan: Scan, max_word_chars: Int, min_words: I
     return FEW_WORD_LINES if scan.tokens < min_words else KEPT_LINES
 
 
-@njit(cache=True, nogil=True)
+@njit
 def content(phrases: Int, seen: Int) -> Int:
     """The same for a line of the right shape, by its phrases and its characters."""
     if phrases & LOREM:
@@ -77,7 +77,7 @@ def content(phrases: Int, seen: Int) -> Int:
     return POLICY_LINES if phrases & POLICY else KEPT_LINES
 
 
-@njit(cache=True, nogil=True)
+@njit
 def sentences(page: Page, scan: Scan, word: Int, flags: NDArray[np.uint16]) -> Int:
     """Sentences of a line whose first word has the number `word`, by the marks among the words."""
     _, last = last_bytes(page.data, scan.first, scan.last, True)
@@ -93,7 +93,7 @@ def sentences(page: Page, scan: Scan, word: Int, flags: NDArray[np.uint16]) -> I
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit
 def count_phrases(phrases: Int, row: NDArray[np.int64]) -> None:
     """Count the kinds of phrases in a line for the rules that ask for them anywhere."""
     row[BAD_PHRASE_LINES] += phrases & BAD != 0
@@ -101,7 +101,7 @@ def count_phrases(phrases: Int, row: NDArray[np.int64]) -> None:
     row[SCRIPT_LINES] += phrases & JAVASCRIPT != 0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def count_line(scan: Scan, open_chars: Int, row: NDArray[np.int64]) -> Int:
     """Count what its scan says of a line; `open_chars` follow the last end of a sentence before it, and after it."""
     row[LINES] += 1

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 
 LOREM, JAVASCRIPT, POLICY, BAD = (1 << bit for bit in range(4))
@@ -67,7 +67,7 @@ def phrases_of(policy: tuple[str, ...], bad: tuple[str, ...]) -> Phrases:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _matches(line: NDArray[np.uint8], at: Int, phrases: Phrases, number: Int) -> bool | np.bool_:
     """Whether phrase `number` stands at `at` in the line."""
     phrase = phrases.data[phrases.edges[number] : phrases.edges[number + 1]]
@@ -84,7 +84,7 @@ def _matches(line: NDArray[np.uint8], at: Int, phrases: Phrases, number: Int) ->
     return opens and (end == len(line) or not phrases.word_bytes[line[end]])
 
 
-@njit(cache=True, nogil=True)
+@njit
 def phrases_in(data: NDArray[np.uint8], begin: Int, stop: Int, phrases: Phrases) -> Int:
     """Kinds of the phrases in the line [begin, stop)."""
     found = np.int64(0)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.rules_chars import SPACE, STOP
@@ -35,6 +34,7 @@ from hare_ray.corpus.rules_counts import (
 )
 from hare_ray.corpus.rules_marks import Marks
 from hare_ray.corpus.rules_scan import chars_of, flags_at
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import SEED, Int, finish, mix
 from hare_ray.text.spans import hash_bytes
 
@@ -66,7 +66,7 @@ def new_book(entries: int) -> Book:
     return Book(np.zeros(slots, np.uint64), none.copy(), none.copy(), none, np.int64(1), slots - 1)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def slots_of(entries: Int) -> Int:
     """A power of two that leaves at least half of the slots free."""
     slots = np.int64(2)
@@ -75,7 +75,7 @@ def slots_of(entries: Int) -> Int:
     return slots
 
 
-@njit(cache=True, nogil=True)
+@njit
 def note(book: Book, kind: Int, key: np.uint64, place: Int) -> Int:
     """Slot of `key`, whose tally goes up by one; `place` is remembered where it is new."""
     stamp = book.stamp + kind
@@ -91,7 +91,7 @@ def note(book: Book, kind: Int, key: np.uint64, place: Int) -> Int:
     return slot
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _last_flags(data: NDArray[np.uint8], begin: Int, stop: Int, flags: NDArray[np.uint16]) -> Int:
     at = stop - 1
     while at > begin and data[at] & 0xC0 == 0x80:
@@ -99,7 +99,7 @@ def _last_flags(data: NDArray[np.uint8], begin: Int, stop: Int, flags: NDArray[n
     return flags_at(data, at, stop, flags)[1]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def stripped(data: NDArray[np.uint8], begin: Int, stop: Int, flags: NDArray[np.uint16]) -> tuple[Int, Int]:
     """The range without the white space at its ends; empty at `stop` where there is nothing else."""
     while begin < stop:
@@ -114,7 +114,7 @@ def stripped(data: NDArray[np.uint8], begin: Int, stop: Int, flags: NDArray[np.u
     return begin, stop
 
 
-@njit(cache=True, nogil=True)
+@njit
 def piece(text: NDArray[np.uint8], chars: Int, marks: Marks, book: Book, row: NDArray[np.int64]) -> None:
     """Count the text between two line feeds, of which there is at least a byte."""
     stop = len(text)
@@ -130,7 +130,7 @@ def piece(text: NDArray[np.uint8], chars: Int, marks: Marks, book: Book, row: ND
         row[DUPLICATE_ROW_CHARS] += chars if repeated else 0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def paragraphs(
     data: NDArray[np.uint8], begin: Int, stop: Int, flags: NDArray[np.uint16], book: Book, row: NDArray[np.int64]
 ) -> None:
@@ -154,7 +154,7 @@ def paragraphs(
         first = at
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _gram(words: NDArray[np.uint64], first: Int, n: Int) -> np.uint64:
     state = SEED
     for word in range(first, first + n):
@@ -162,7 +162,7 @@ def _gram(words: NDArray[np.uint64], first: Int, n: Int) -> np.uint64:
     return finish(state)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _most_frequent(
     words: NDArray[np.uint64], n: Int, often: NDArray[np.int32], edges: NDArray[np.int32], book: Book
 ) -> Int:
@@ -181,7 +181,7 @@ def _most_frequent(
     return best * (edges[best_first + n] - edges[best_first] + n - 1)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _repeated(words: NDArray[np.uint64], n: Int, runs: NDArray[np.int32], edges: NDArray[np.int32], book: Book) -> Int:
     """Characters of the n-grams seen before; runs[w] repeated 4-grams begin at word w and after it, without a gap."""
     chars = np.int64(0)
@@ -197,7 +197,7 @@ def _repeated(words: NDArray[np.uint64], n: Int, runs: NDArray[np.int32], edges:
     return chars
 
 
-@njit(cache=True, nogil=True)
+@njit
 def n_grams(
     words: NDArray[np.uint64], edges: NDArray[np.int32], often: NDArray[np.int32], book: Book, row: NDArray[np.int64]
 ) -> None:

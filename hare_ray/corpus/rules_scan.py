@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.corpus.rules_chars import (
@@ -26,6 +25,7 @@ from hare_ray.corpus.rules_chars import (
     STOP,
 )
 from hare_ray.corpus.rules_counts import ELLIPSES, LINK_CHARS, NUMBER_SIGNS
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import Int
 from hare_ray.text.word_kernel import decode
 
@@ -63,7 +63,7 @@ class Scan(NamedTuple):
     """LINE_ bits."""
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _break_bytes(text: NDArray[np.uint8], at: Int) -> Int:
     """Bytes of the line boundary at `at`, 0 where there is none."""
     byte = text[at]
@@ -78,7 +78,7 @@ def _break_bytes(text: NDArray[np.uint8], at: Int) -> Int:
     return 0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def line_break(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[Int, Int]:
     """Where the line that holds `at` ends, and where the next begins."""
     text = data[at:stop]
@@ -91,14 +91,14 @@ def line_break(data: NDArray[np.uint8], at: Int, stop: Int) -> tuple[Int, Int]:
     return stop, stop
 
 
-@njit(cache=True, nogil=True)
+@njit
 def flags_at(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np.uint16]) -> tuple[Int, Int, Int]:
     """Code point at `at`, its flags, and the byte after it."""
     code, after = decode(data, at, stop)
     return code, (np.int64(flags[code]) if code < LIMIT else np.int64(BEYOND)), after
 
 
-@njit(cache=True, nogil=True)
+@njit
 def chars_of(data: NDArray[np.uint8], begin: Int, stop: Int) -> Int:
     """Code points of the bytes [begin, stop)."""
     chars = np.int64(0)
@@ -107,7 +107,7 @@ def chars_of(data: NDArray[np.uint8], begin: Int, stop: Int) -> Int:
     return chars
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _is_link(data: NDArray[np.uint8], start: Int, stop: Int, seen: Int) -> bool | np.bool_:
     """Whether a token names a scheme or begins with www."""
     if seen & COLON:
@@ -119,7 +119,7 @@ def _is_link(data: NDArray[np.uint8], start: Int, stop: Int, seen: Int) -> bool 
     return data[start + 1] | 32 == _W and data[start + 2] | 32 == _W and data[start + 3] == _DOT
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _past_letters(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np.uint16]) -> Int:
     """Where the run of ASCII letters ends: four in five bytes need no closer look."""
     while at < stop and data[at] < 0x80 and flags[data[at]] & LETTER:
@@ -127,7 +127,7 @@ def _past_letters(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _sign(data: NDArray[np.uint8], at: Int, code: Int, dots: Int, row: NDArray[np.int64]) -> Int:
     """Count number signs and ellipses; full stops of an unfinished ellipsis, the character before `at` included."""
     row[NUMBER_SIGNS] += code == _HASH
@@ -141,7 +141,7 @@ def _sign(data: NDArray[np.uint8], at: Int, code: Int, dots: Int, row: NDArray[n
     return dots if data[at] == _DOT else np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _end_of(words: NDArray[np.uint8], data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     """Where `words` end that stand at `at`; 0 where they do not."""
     if at + len(words) > stop:
@@ -152,7 +152,7 @@ def _end_of(words: NDArray[np.uint8], data: NDArray[np.uint8], at: Int, stop: In
     return at + len(words)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _trails(data: NDArray[np.uint8], first: Int, last: Int) -> bool | np.bool_:
     """Whether the bytes [first, last) end in an ellipsis."""
     if last - first < len(_ELLIPSIS_BYTES):
@@ -162,19 +162,19 @@ def _trails(data: NDArray[np.uint8], first: Int, last: Int) -> bool | np.bool_:
     return _end_of(_ELLIPSIS_BYTES, data, last - len(_ELLIPSIS_BYTES), last) == last
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _next(data: NDArray[np.uint8], at: Int, stop: Int, flags: NDArray[np.uint16]) -> tuple[Int, Int, Int]:
     """As `flags_at`; white space at the end of the line."""
     return flags_at(data, at, stop, flags) if at < stop else (np.int64(0), np.int64(SPACE), at + 1)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _begins(code: Int, flag: Int) -> Int:
     """LINE_ bits of a line by its first character."""
     return LINE_LOWER * (flag & LOWER != 0) | LINE_BULLET * (code in (_HYPHEN, _BULLET))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def scan_line(
     data: NDArray[np.uint8], begin: Int, stop: Int, flags: NDArray[np.uint16], row: NDArray[np.int64]
 ) -> Scan:
@@ -219,7 +219,7 @@ def scan_line(
     return Scan(first, last, tokens, longest, chars, ended, ends, all_seen, found)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def citation_end(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     """Where a citation that begins at `at` ends: [12], [], [edit], [citation needed]; `at` where none begins."""
     if data[at] != ord("["):
@@ -234,7 +234,7 @@ def citation_end(data: NDArray[np.uint8], at: Int, stop: Int) -> Int:
     return needed if needed else at
 
 
-@njit(cache=True, nogil=True)
+@njit
 def last_bytes(data: NDArray[np.uint8], first: Int, last: Int, cited: bool | np.bool_) -> tuple[Int, Int]:
     """The last three bytes of a line as one number, citations apart if `cited`, and the byte after them."""
     code = np.int64(0)
@@ -250,7 +250,7 @@ def last_bytes(data: NDArray[np.uint8], first: Int, last: Int, cited: bool | np.
     return code, end
 
 
-@njit(cache=True, nogil=True)
+@njit
 def is_mark(data: NDArray[np.uint8], start: Int, stop: Int, flags: NDArray[np.uint16]) -> tuple[bool, bool]:
     """Whether a word is one character that ends a sentence, and whether it is punctuation alone."""
     _, flag, at = flags_at(data, start, stop, flags)

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.dedup.door import door_edges
 from hare_ray.dedup.plan import Work
 from hare_ray.dedup.runs import Layout, pack, unpack
 from hare_ray.dedup.texts import same_texts
+from hare_ray.kernel import njit
 
 Parents = NDArray[np.uint32 | np.int64]
 
@@ -33,7 +33,7 @@ def singletons(rows: int) -> Parents:
     return np.arange(rows, dtype=np.uint32 if rows < 1 << 32 else np.int64)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _root(parent: Parents, row: np.int64) -> np.int64:
     while np.int64(parent[row]) != row:
         parent[row] = parent[np.int64(parent[row])]
@@ -41,7 +41,7 @@ def _root(parent: Parents, row: np.int64) -> np.int64:
     return row
 
 
-@njit(cache=True, nogil=True)
+@njit
 def join(parent: Parents, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
     """Unite first[i] and second[i] for every i, in place."""
     for i in range(len(first)):
@@ -52,14 +52,14 @@ def join(parent: Parents, first: NDArray[np.int64], second: NDArray[np.int64]) -
             parent[a] = b
 
 
-@njit(cache=True, nogil=True)
+@njit
 def flatten(parent: Parents) -> None:
     """Give every row the smallest row of its component, in place: no parent is larger than its child."""
     for row in range(len(parent)):
         parent[row] = parent[np.int64(parent[row])]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def strongest(
     best: NDArray[np.float32],
     kinds: NDArray[np.uint8],

@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from hare_ray.dedup.plan import BYTES_PER_KEY, Work
 from hare_ray.dedup.runs import cut, pack, sorted_order, unique_pairs, unpack
 from hare_ray.dedup.texts import sketches
+from hare_ray.kernel import njit
 
 WINDOW = 8
 """Texts before it in a crowded bucket that each is compared with."""
@@ -38,7 +38,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 _S32 = np.uint64(32)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def bucket_pairs(
     keys: NDArray[np.uint64],
     numbers: NDArray,
@@ -68,7 +68,7 @@ def bucket_pairs(
     return (record, head), count
 
 
-@njit(cache=True, nogil=True)
+@njit
 def buckets(keys: NDArray[np.uint64], weights: NDArray[np.int64]) -> tuple[int, int]:
     """Sorted keys that come more than once, and how often the most frequent one comes; a record counts its weight."""
     count, largest, size = 0, 0, 0
@@ -79,7 +79,7 @@ def buckets(keys: NDArray[np.uint64], weights: NDArray[np.int64]) -> tuple[int, 
     return count, largest
 
 
-@njit(cache=True, nogil=True)
+@njit
 def carry(keys: NDArray[np.uint64], numbers: NDArray, weights: NDArray[np.int64]) -> int:
     """Move to the front what later pieces may meet, the first of a bucket weighing for those left out; how many."""
     held, start = 0, 0

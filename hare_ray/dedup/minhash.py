@@ -29,9 +29,9 @@ its equals and nobody else; one sketch shared by all of them would make all shor
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.text.ngrams import BASE, finished, leading_factor, salt_of
 from hare_ray.text.words import Words
 
@@ -62,7 +62,7 @@ def permutations(count: int, seed: int) -> Permutations:
     return (raw >> _S32).astype(np.uint32) | np.uint32(1), (raw & np.uint64(_FULL)).astype(np.uint32)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def mixed(state: np.uint64, value: np.uint64) -> np.uint64:
     """The next state of a running 64-bit hash (finaliser of splitmix64)."""
     state = (state ^ value) + _GOLDEN
@@ -71,7 +71,7 @@ def mixed(state: np.uint64, value: np.uint64) -> np.uint64:
     return state ^ (state >> _S31)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _lower(least: NDArray[np.uint32], block: NDArray[np.uint32], held: int, chosen: Permutations) -> None:
     """Lower the minimum of every permutation by the first `held` shingles of a block."""
     multipliers, additions = chosen
@@ -82,7 +82,7 @@ def _lower(least: NDArray[np.uint32], block: NDArray[np.uint32], held: int, chos
         least[j] = low
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _sketches(words, offsets, n, whole, chosen, out):  # noqa: ANN001, ANN202
     drop, salt = leading_factor(n), salt_of(n)
     count, width = len(chosen[0]), out.shape[1]
@@ -123,7 +123,7 @@ def sketches(words: Words, n: int, whole: NDArray[np.uint64], chosen: Permutatio
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _hashed_keys(sketch: NDArray[np.uint8], bands: int, rows: int, out: NDArray[np.uint64]) -> None:
     for document in range(len(sketch)):
         for band in range(bands):
@@ -134,7 +134,7 @@ def _hashed_keys(sketch: NDArray[np.uint8], bands: int, rows: int, out: NDArray[
             out[document, band] = key
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _told_apart(keys: NDArray[np.uint64]) -> None:
     for document in range(len(keys)):
         for band in range(keys.shape[1]):
@@ -152,7 +152,7 @@ def band_keys(sketch: NDArray[np.uint8], bands: int, rows: int) -> NDArray[np.ui
     return keys
 
 
-@njit(cache=True, nogil=True)
+@njit
 def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
     """Estimated Jaccard similarity of sketches of `count` = bands * rows minima, pair by pair: 0 to 1."""
     out = np.empty(len(first), np.float32)

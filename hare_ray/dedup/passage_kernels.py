@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import SEED, finish, mix
 from hare_ray.text.words import Text, Words, text_buffers
 
@@ -32,7 +32,7 @@ class Places(NamedTuple):
     """Byte after its last line, without the newline."""
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _split(data, begins, stops, by_paragraph, first, places):  # noqa: ANN001, ANN202
     """Write the places of documents from number `first` on."""
     count = places.offsets[first]
@@ -75,7 +75,7 @@ def places_of(text: Text, by_paragraph: bool) -> Places:
     return Places(places.offsets, places.starts[:count], places.ends[:count])
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _hash(words, places, min_words, hashes, counts):  # noqa: ANN001, ANN202
     word_offsets, word_hashes, word_starts = words
     for document in range(len(places.offsets) - 1):
@@ -99,7 +99,7 @@ def hashes_of(words: Words, places: Places, min_words: int) -> tuple[NDArray[np.
     return hashes, counts
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _without(buffers, places, gone, out, edges):  # noqa: ANN001, ANN202
     """Copy what stays; a passage takes along what follows it up to the next one."""
     data, begins, stops = buffers

@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
+
+from hare_ray.kernel import njit
 
 Layout = Sequence[tuple[str, int]]
 """Type and width of every column; wide types first, so that every column lies at a multiple of its size."""
@@ -112,7 +113,7 @@ def cut(places: NDArray, count: int) -> Iterator[tuple[int, NDArray]]:
         start = end
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _settle(keys: NDArray[np.uint64], order: NDArray[np.int64]) -> None:
     """Finish a sort in which neighbours are out of order only where leading bits agree."""
     for i in range(1, len(keys)):
@@ -136,7 +137,7 @@ def sorted_order(keys: NDArray[np.uint64], skip: int = 0) -> tuple[NDArray[np.in
     return order, found
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _settle_wide(keys: NDArray[np.uint64], wide: NDArray[np.uint64], order: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Sort runs of equal hashes by the keys themselves, stably; where a run of equal keys begins."""
     begins = np.ones(len(keys), np.bool_)

@@ -18,14 +18,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hare_ray.kernel import njit
 
 SMOOTHING = 20
 """Items added to the count: with a handful of items, no word is known to be rare."""
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _heaviest(weights: NDArray[np.float32], first: int, count: int, n: int) -> int:
     """Where the heaviest of `count` grams of n words starts, from `first` on; the first of equals."""
     best, found = np.float32(-1), first
@@ -38,7 +39,7 @@ def _heaviest(weights: NDArray[np.float32], first: int, count: int, n: int) -> i
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit
 def window_anchors(weights: NDArray[np.float32], offsets: NDArray[np.int64], n: int, gram: int) -> NDArray[np.int64]:
     """Starts of heavy grams, of which every window of n words holds one."""
     out = np.empty(len(weights), np.int64)
@@ -54,7 +55,7 @@ def window_anchors(weights: NDArray[np.float32], offsets: NDArray[np.int64], n: 
     return out[:count]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def spread_anchors(
     weights: NDArray[np.float32], offsets: NDArray[np.int64], most: int, gram: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

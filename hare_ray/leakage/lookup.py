@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hare_ray.kernel import njit
 
 HOT_BYTES = 1 << 20
 """The second-level cache of a core of most servers of today."""
@@ -62,7 +63,7 @@ class KeySet(NamedTuple):
     cool: NDArray[np.uint64]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _shift(size: int) -> np.uint64:
     """By how much a key is shifted to choose one of `size` places, a power of two."""
     bits = 0
@@ -71,17 +72,17 @@ def _shift(size: int) -> np.uint64:
     return np.uint64(64 - bits)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _hot_bits(key: Key) -> np.uint64:
     return (_ONE << (key & _LOW)) | (_ONE << ((key >> _S6) & _LOW))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _cool_bits(key: Key) -> np.uint64:
     return (_ONE << ((key >> _S12) & _LOW)) | (_ONE << ((key >> _S18) & _LOW))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _mark(keys: NDArray[np.uint64], hot: NDArray[np.uint64], cool: NDArray[np.uint64]) -> None:
     hot_shift, cool_shift = _shift(len(hot)), _shift(len(cool))
     for key in keys:
@@ -121,14 +122,14 @@ def load(folder: Path, name: str) -> KeySet:
     return KeySet(*(mapped(folder / f"{name}_{field}.npy") for field in KeySet._fields))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def may_hold(cool: NDArray[np.uint64], key: Key) -> bool:
     """False where a key is surely not in the set."""
     bits = _cool_bits(key)
     return cool[key >> _shift(len(cool))] & bits == bits
 
 
-@njit(cache=True, nogil=True)
+@njit
 def place_of(keys: NDArray[np.uint64], starts: NDArray[np.int32], key: Key) -> int:
     """Number of a key; -1 where it is not there."""
     stretch = key >> _shift(len(starts) - 1)
@@ -138,7 +139,7 @@ def place_of(keys: NDArray[np.uint64], starts: NDArray[np.int32], key: Key) -> i
     return -1
 
 
-@njit(cache=True, nogil=True)
+@njit
 def grams(words: NDArray[np.uint64], first: int, count: int, n: int, out: NDArray[np.uint64]) -> None:
     """Keys of the `count` grams of n words that start at `first` and after."""
     own = out[:count]
@@ -150,7 +151,7 @@ def grams(words: NDArray[np.uint64], first: int, count: int, n: int, out: NDArra
             own[i] += word << left | word >> right
 
 
-@njit(cache=True, nogil=True)
+@njit
 def find_grams(words: NDArray[np.uint64], n: int, found: KeySet) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Where grams of n words are in the set, over the ends of documents too, and the number of each key."""
     hot, cool = found.hot, found.cool
@@ -183,7 +184,7 @@ def find_grams(words: NDArray[np.uint64], n: int, found: KeySet) -> tuple[NDArra
     return at[:total], places[:total]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _longer(values: Any) -> Any:
     """The same values with room for as many more, and for a block."""
     out = np.empty(2 * len(values) + BLOCK_WORDS, values.dtype)
@@ -191,7 +192,7 @@ def _longer(values: Any) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit
 def run_key(words: NDArray[np.uint64], first: int | np.int64, length: int | np.int64) -> np.uint64:
     """Key of the words [first, first + length)."""
     total = np.uint64(0)
@@ -200,7 +201,7 @@ def run_key(words: NDArray[np.uint64], first: int | np.int64, length: int | np.i
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit
 def run_keys(words: NDArray[np.uint64], offsets: NDArray[np.int64], n: int) -> tuple:
     """Keys of all runs of n words that stay within a document, and the document of each."""
     room = 0

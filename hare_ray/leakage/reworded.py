@@ -20,8 +20,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hare_ray.kernel import njit
 
 SLACK = 4
 """A window is longer than its question by 1 / SLACK of it, and SLACK words, on either side."""
@@ -66,7 +67,7 @@ class Found(NamedTuple):
     shares: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def has(window: NDArray[np.uint64], word: np.uint64) -> bool:
     """Whether a word is in the window; without a branch, so that it takes vector instructions."""
     found = False
@@ -75,7 +76,7 @@ def has(window: NDArray[np.uint64], word: np.uint64) -> bool:
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit
 def lacks(window: NDArray[np.uint64], bag: NDArray[np.uint64], weights: NDArray[np.float32], allowed: float) -> bool:
     """Whether the words of a bag, heaviest first, that are not in the window weigh more than `allowed`."""
     missing = 0.0
@@ -87,7 +88,7 @@ def lacks(window: NDArray[np.uint64], bag: NDArray[np.uint64], weights: NDArray[
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit
 def ordered_weight(window: NDArray[np.uint64], words: NDArray[np.uint64], weights: NDArray[np.float32]) -> float:
     """Weight of the heaviest common subsequence."""
     best = np.zeros(len(words) + 1, np.float32)
@@ -103,7 +104,7 @@ def ordered_weight(window: NDArray[np.uint64], words: NDArray[np.uint64], weight
     return best[len(words)]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def reworded_questions(
     words: NDArray[np.uint64],
     offsets: NDArray[np.int64],

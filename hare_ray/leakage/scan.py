@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.leakage.lookup import BASE, KeySet, find_grams, load, mapped, may_hold, place_of, run_key
 from hare_ray.leakage.reworded import FIRST_ROOM, Found, Questions, reworded_questions
 from hare_ray.text import Words
@@ -39,7 +39,7 @@ Hits = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
 """First word, number of the anchor, and document."""
 
 
-@njit(cache=True, nogil=True)
+@njit
 def known_runs(
     words: NDArray[np.uint64],
     offsets: NDArray[np.int64],
@@ -74,7 +74,7 @@ def known_runs(
     return firsts[:count], documents[:count], places[:count]
 
 
-@njit(cache=True, nogil=True)
+@njit
 def whole_forms(words: NDArray[np.uint64], offsets: NDArray[np.int64], hits: Hits, shorts: Shorts) -> NDArray[np.int64]:
     """Document, first word, words and item of every form that stands around a hit."""
     rows, count = np.empty((FIRST_ROOM, 4), np.int64), 0

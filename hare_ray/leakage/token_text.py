@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
+
+from hare_ray.kernel import njit
 
 SPACE = "\u2581"
 """Stands for a space in vocabularies of the Llama family."""
@@ -31,7 +32,7 @@ BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 BLANK = np.uint8(ord(" "))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _copy(
     tokens: NDArray[Any],
     pieces: tuple[NDArray[np.int64], NDArray[np.int64]],

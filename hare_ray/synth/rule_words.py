@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.synth.task_forms import draw
 from hare_ray.text import Words, text_buffers, words_of
 
@@ -25,7 +25,7 @@ SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """Odd, bits well mixed: makes one 64-bit key of a document's number and a word's hash."""
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _plain(data, begins, offsets, starts, ends, min_letters):  # noqa: ANN001, ANN202
     """Whether each word consists of enough letters a to z."""
     out = np.zeros(len(starts), np.bool_)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.priors.prompts import Refusals
 from hare_ray.synth.sentences import ends_sentence, tails
 from hare_ray.text import Words, ngram_hashes, words_of
@@ -91,7 +91,7 @@ class Phrases:
         return found
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _runs(
     offsets: NDArray[np.int64], hashes: NDArray[np.uint64], distinct: NDArray[np.int64], most: NDArray[np.int64]
 ) -> None:
@@ -105,7 +105,7 @@ def _runs(
             most[document] = max(most[document], run)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _shared(
     offsets: NDArray[np.int64],
     hashes: NDArray[np.uint64],

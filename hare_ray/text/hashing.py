@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
-from numba import njit
+
+from hare_ray.kernel import njit
 
 Int: TypeAlias = "int | np.int64"
 
@@ -23,7 +24,7 @@ FINISHER = np.uint64(0xBF58476D1CE4E5B9)
 
 _S32 = np.uint64(32)
 
-bare = njit(cache=True, nogil=True, _nrt=False)
+bare = njit(_nrt=False)
 """Compiled without reference counts, for functions that make no arrays: Numba counts references of every array that is
 handed on or cut, with atomic operations."""
 

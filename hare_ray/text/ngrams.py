@@ -13,9 +13,9 @@ and callers decide what to make of it: a shared sentinel would make all short do
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import FINISHER, MULTIPLIER, SEED, finish, mix
 from hare_ray.text.words import Words
 
@@ -29,7 +29,7 @@ _S29 = np.uint64(29)
 _S35 = np.uint64(35)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def leading_factor(n: int) -> np.uint64:
     """B^n: what the word before an n-gram is multiplied by when it leaves the rolling sum."""
     factor = np.uint64(1)
@@ -38,19 +38,19 @@ def leading_factor(n: int) -> np.uint64:
     return factor
 
 
-@njit(cache=True, nogil=True)
+@njit
 def salt_of(n: int) -> np.uint64:
     """Tells n-grams of different n apart."""
     return np.uint64(n) * SEED
 
 
-@njit(cache=True, nogil=True)
+@njit
 def finished(total: np.uint64, salt: np.uint64) -> np.uint64:
     """The hash of an n-gram from its rolling sum."""
     return finish(total ^ salt)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _roll(
     words: NDArray[np.uint64],
     offsets: NDArray[np.int64],
@@ -83,7 +83,7 @@ def ngram_hashes(words: Words, n: int) -> tuple[NDArray[np.int64], NDArray[np.ui
     return offsets, hashes
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _fold_documents(words: NDArray[np.uint64], offsets: NDArray[np.int64], out: NDArray[np.uint64]) -> None:
     for document in range(len(offsets) - 1):
         one, two = SEED, SECOND_SEED

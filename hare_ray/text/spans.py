@@ -6,9 +6,9 @@ words_at(text, offsets, starts, ends) -> Words   the hashes are of the bytes as 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hare_ray.kernel import njit
 from hare_ray.text.hashing import SEED, Int, finish, mix
 from hare_ray.text.words import Text, Words, text_buffers
 
@@ -16,7 +16,7 @@ WORD_BYTES = 8
 """Bytes that are hashed in one step."""
 
 
-@njit(cache=True, nogil=True)
+@njit
 def hash_bytes(data: NDArray[np.uint8], begin: Int, stop: Int) -> np.uint64:
     """Hash of the bytes [begin, stop), eight a step."""
     state = SEED ^ np.uint64(stop - begin)
@@ -29,7 +29,7 @@ def hash_bytes(data: NDArray[np.uint8], begin: Int, stop: Int) -> np.uint64:
     return finish(mix(state, value))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _hashes(data, begins, offsets, starts, ends, out):  # noqa: ANN001, ANN202
     for document in range(len(begins)):
         for word in range(offsets[document], offsets[document + 1]):

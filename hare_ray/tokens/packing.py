@@ -11,8 +11,9 @@ tree over the rooms: O(log sequence_tokens) per piece, whatever the number of ro
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hare_ray.kernel import njit
 
 NONE = -1
 
@@ -26,7 +27,7 @@ def best_fit(lengths: NDArray[np.int64], capacity: int) -> tuple[NDArray[np.int6
     return _place(lengths, order, capacity), order
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _place(lengths: NDArray[np.int64], order: NDArray[np.int64], capacity: int) -> NDArray[np.int64]:
     width = 1
     while width <= capacity:
@@ -57,7 +58,7 @@ def _place(lengths: NDArray[np.int64], order: NDArray[np.int64], capacity: int) 
     return row_of
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _least_room(tree: NDArray[np.bool_], width: int, length: int) -> int:
     """The least room of at least `length` that a row has; NONE where no row has it."""
     node = width + length
@@ -75,14 +76,14 @@ def _least_room(tree: NDArray[np.bool_], width: int, length: int) -> int:
     return node - width
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _set(tree: NDArray[np.bool_], node: int) -> None:
     while node and not tree[node]:
         tree[node] = True
         node >>= 1
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _clear(tree: NDArray[np.bool_], node: int) -> None:
     tree[node] = False
     node >>= 1
@@ -91,7 +92,7 @@ def _clear(tree: NDArray[np.bool_], node: int) -> None:
         node >>= 1
 
 
-@njit(cache=True, nogil=True)
+@njit
 def lay(
     out: NDArray[np.uint32],
     stream: NDArray[np.uint32],

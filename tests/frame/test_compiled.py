@@ -25,7 +25,8 @@ def site(tmp_path: Path) -> Path:
 def said(site: Path, program: str = SAY, **variables: str) -> str:
     """What a fresh process prints that imports the copy."""
     given = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    given |= {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    given |= {"XDG_CACHE_HOME": str(site.parent / "cache"), "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+    given |= variables
     command = [sys.executable, "-P", "-c", program]
     return subprocess.run(command, env=given, cwd=site, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -35,11 +36,29 @@ def changed(site: Path, name: str) -> None:
     file.write_text(f"{file.read_text()}\nADDED = 1\n")
 
 
-def test_every_process_of_one_installation_names_the_same_folder_beside_the_bytecode(site):
+def test_every_process_names_the_same_folder_in_the_user_s_cache(site):
     first = said(site)
     assert first == said(site)
-    assert Path(first).parent == site / "hare_ray" / "__pycache__"
+    assert Path(first).parent == site.parent / "cache" / "hare_ray"
     assert Path(first).is_dir()
+
+
+def test_another_copy_of_the_package_takes_what_the_first_compiled(site, tmp_path):
+    """As on the nodes of a submitted job. Of each kernel: compiled anew, taken from the cache."""
+    count = (
+        "import pyarrow as pa; from hare_ray.text import words_of; from hare_ray.text import word_kernel as k; "
+        "words_of(pa.array(['one two three'])); stats = [f.stats for f in vars(k).values() if hasattr(f, 'stats')]; "
+        "print(sum(sum(s.cache_misses.values()) for s in stats), sum(sum(s.cache_hits.values()) for s in stats))"
+    )
+    compiled, taken = map(int, said(site, count).split())
+    assert compiled > 0
+    assert taken == 0
+    shutil.copytree(site / "hare_ray", tmp_path / "elsewhere" / "hare_ray", copy_function=shutil.copyfile)
+    elsewhere = {"PYTHONPATH": str(tmp_path / "elsewhere")}
+    assert said(site, "import hare_ray; print(hare_ray.__file__)", **elsewhere).startswith(elsewhere["PYTHONPATH"])
+    compiled, taken = map(int, said(site, count, **elsewhere).split())
+    assert compiled == 0
+    assert taken > 0
 
 
 @pytest.mark.parametrize(
@@ -67,17 +86,17 @@ def test_a_folder_inherited_from_a_process_with_other_sources_is_not_taken(site)
     assert said(site, **{VARIABLE: before}) != before
 
 
-def test_where_the_package_cannot_be_written_the_user_s_cache_is_taken(site, tmp_path):
-    (site / "hare_ray" / "__pycache__").write_text("no folder can be made here, not even by root")
-    found = Path(said(site, XDG_CACHE_HOME=str(tmp_path / "cache")))
-    assert found.parent == tmp_path / "cache" / "hare_ray"
+def test_where_the_user_s_cache_cannot_be_written_it_lies_beside_the_bytecode(site, tmp_path):
+    (tmp_path / "cache").write_text("no folder can be made here, not even by root")
+    found = Path(said(site))
+    assert found.parent == site / "hare_ray" / "__pycache__"
     assert found.is_dir()
 
 
 def test_where_nothing_can_be_written_importing_still_works(site, tmp_path):
     for place in (site / "hare_ray" / "__pycache__", tmp_path / "cache"):
         place.write_text("no folder can be made here, not even by root")
-    assert said(site, XDG_CACHE_HOME=str(tmp_path / "cache")) == "None"
+    assert said(site) == "None"
 
 
 def test_a_numba_that_was_imported_before_is_told(site):
@@ -90,6 +109,6 @@ def test_folders_of_former_sources_go(site):
         said(site)
         changed(site, "corpus/page_tags.py")
     newest = said(site)
-    left = list((site / "hare_ray" / "__pycache__").glob(f"{PREFIX}*"))
+    left = list(Path(newest).parent.glob(f"{PREFIX}*"))
     assert len(left) == KEPT + 1
     assert Path(newest) in left

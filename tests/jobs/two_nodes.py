@@ -68,6 +68,7 @@ def two_nodes(folder: Path) -> Iterator[Nodes]:
         made.mkdir()
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS} | {
         "HOME": str(home),
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),  # of compiled kernels
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
