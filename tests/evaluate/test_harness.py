@@ -276,7 +276,7 @@ def test_tasks_of_lm_eval_run_by_name_with_shots(tmp_path, model, direct):
     assert found[0]["loglikelihoods"] == pytest.approx(expected, abs=2e-3)
 
 
-def test_nothing_is_left_in_a_home_directory(tmp_path, model):
+def test_nothing_but_compiled_kernels_is_left_in_a_home_directory(tmp_path, model):
     write_items(tmp_path / "items", some_texts(2, 1, 5), some_cloze(2, 2))
     home = tmp_path / "home"
     home.mkdir()
@@ -286,4 +286,5 @@ def test_nothing_is_left_in_a_home_directory(tmp_path, model):
     command = [sys.executable, "-c", code, str(tmp_path), str(model)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert list(home.rglob("*")) == []
+    left = {path.relative_to(home).parts[:2] for path in home.rglob("*")}
+    assert left <= {(".cache",), (".cache", "hare_ray")}
