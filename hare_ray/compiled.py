@@ -16,6 +16,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
@@ -23,6 +24,8 @@ PREFIX = "hare_ray-numba-"
 """Of the folder's name; a process that starts another one hands the variable on, which then is not the user's."""
 KEPT = 3
 """Folders of former states that stay, for a branch or copy one goes back to; a full one has about 80 MB."""
+UNUSED_SECONDS = 7 * 24 * 3600
+"""What a process named in this time stays too: it may still be compiling into it."""
 
 _NUMBA = re.compile(rb"\n(?:from|import) (?:numba|hare_ray\.kernel)\b")
 _IMPORTED = re.compile(rb"\n(?:from|import) (hare_ray[\w.]*)(?: import (\([^)]*\)|[^\n]*))?")
@@ -85,9 +88,11 @@ def settle(package: Path) -> None:
 
 
 def _made(folder: Path) -> bool:
-    """Whether `folder` is there and can be written; a new one takes the place of the oldest."""
+    """Whether `folder` is there and can be written; a new one takes the place of the longest unused."""
     try:
-        if not folder.is_dir():
+        if folder.is_dir():
+            os.utime(folder)
+        else:
             folder.mkdir(parents=True, exist_ok=True)
             _forget(folder)
     except OSError:
@@ -99,5 +104,7 @@ def _forget(newest: Path) -> None:
     import shutil
 
     former = [path for path in newest.parent.glob(f"{PREFIX}*") if path != newest]
-    for path in sorted(former, key=lambda path: path.stat().st_mtime)[:-KEPT]:
-        shutil.rmtree(path, ignore_errors=True)
+    used = sorted((path.stat().st_mtime, path) for path in former)
+    for last, path in used[:-KEPT]:
+        if last < time.time() - UNUSED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

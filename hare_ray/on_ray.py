@@ -118,24 +118,21 @@ def check_shared(root: Root) -> None:
 
 
 def check_fits(operators: list[Operator], cpus: float) -> None:
-    """Raise ValueError where the pools of actors leave no CPU to the tasks that feed them: both would wait for ever.
+    """Raise ValueError where pools of actors leave no CPU to the tasks that feed them: both would wait for ever.
 
-    Tasks with the needs of the pool behind them run in its actors, as Ray Data joins them.
+    All pools start at once; those before the tasks end and free theirs, those behind wait for the tasks. Tasks with
+    the needs of the pool behind them run in its actors, as Ray Data joins them.
     """
-    pools = [at for at, one in enumerate(operators) if one.needs.actors is not None]
-    held = sum(operators[at].needs.cpus * (operators[at].needs.actors or 0) for at in pools)
-    feeding = [
-        one.needs.cpus
-        for one, following in itertools.pairwise(operators[: pools[-1] + 1] if pools else [])
-        if one.needs.actors is None and resources(one.needs) != resources(following.needs)
-    ]
-    wanted = held + max(feeding, default=0)
-    if wanted > cpus:
-        names = ", ".join(stage.name for at in pools for stage in operators[at].members)
-        raise ValueError(
-            f"the pools of workers of {names} and the tasks that feed them need {wanted:g} CPUs; "
-            f"this Ray has {cpus:g}; give the pools fewer actors or CPUs, or Ray more workers"
-        )
+    for at, (one, following) in enumerate(itertools.pairwise(operators)):
+        pools = [later for later in operators[at + 1 :] if later.needs.actors is not None]
+        joined = following in pools and resources(one.needs) == resources(following.needs)
+        wanted = one.needs.cpus + sum(pool.needs.cpus * (pool.needs.actors or 0) for pool in pools)
+        if one.needs.actors is None and pools and not joined and wanted > cpus:
+            feeding, fed = (", ".join(stage.name for each in side for stage in each.members) for side in ([one], pools))
+            raise ValueError(
+                f"a task of {feeding} and the pools of workers of {fed} behind it need {wanted:g} CPUs at a time; "
+                f"this Ray has {cpus:g}; give the pools fewer actors or CPUs, or Ray more workers"
+            )
 
 
 def resources(needs: Needs) -> dict[str, Any]:

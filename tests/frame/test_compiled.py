@@ -4,12 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import hare_ray
-from hare_ray.compiled import KEPT, PREFIX, VARIABLE
+from hare_ray.compiled import KEPT, PREFIX, UNUSED_SECONDS, VARIABLE
 
 SAY = f"import hare_ray, os; print(os.environ.get({VARIABLE!r}))"
 
@@ -105,10 +106,21 @@ def test_a_numba_that_was_imported_before_is_told(site):
 
 
 def test_folders_of_former_sources_go(site):
-    for _ in range(KEPT + 1):
-        said(site)
+    """The longest unused, but none that a process may still be compiling into."""
+    long_ago = time.time() - UNUSED_SECONDS - 60
+    former = []
+    for back in range(KEPT + 2):
+        former.append(Path(said(site)))
         changed(site, "corpus/page_tags.py")
-    newest = said(site)
-    left = list(Path(newest).parent.glob(f"{PREFIX}*"))
-    assert len(left) == KEPT + 1
-    assert Path(newest) in left
+        os.utime(former[-1], (long_ago, long_ago - 1000 * back))
+    os.utime(former[-1])  # of all the oldest, if it were not in use
+    newest = Path(said(site))
+    assert set(newest.parent.glob(f"{PREFIX}*")) == {newest, former[-1], *former[: KEPT - 1]}
+
+
+def test_a_folder_in_use_stays_however_many_follow(site):
+    first = Path(said(site))
+    for _ in range(KEPT + 2):
+        changed(site, "corpus/page_tags.py")
+        said(site)
+    assert first.is_dir()

@@ -31,9 +31,10 @@ def source(tmp_path: Path) -> Source:
         ([TASKS, HALF], 1, False),
         ([TASKS, HALF], 1.5, True),
         ([HALF, TASKS], 1, True),  # the tasks begin when the pool has ended
-        ([POOL, TASKS, POOL], 1, False),
-        ([POOL, TASKS, POOL], 2, True),
-        ([Needs(cpus=1, actors=3)], 2, False),
+        ([TASKS, HALF, POOL], 2, False),
+        ([TASKS, HALF, POOL], 2.5, True),
+        ([POOL, TASKS, HALF], 1.5, True),
+        ([Needs(actors=3)], 2, True),  # two of the three do the work
     ],
 )
 def test_pools_that_leave_no_cpu_to_what_feeds_them_are_refused(source, needs, cpus, fits):
@@ -41,7 +42,7 @@ def test_pools_that_leave_no_cpu_to_what_feeds_them_are_refused(source, needs, c
     if fits:
         check_fits(operators, cpus)
     else:
-        with pytest.raises(ValueError, match=rf"of refusing.* need [\d.]+ CPUs; this Ray has {cpus}; give the pools"):
+        with pytest.raises(ValueError, match=rf"a task of refusing and .* at a time; this Ray has {cpus}; give"):
             check_fits(operators, cpus)
 
 
