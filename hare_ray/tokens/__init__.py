@@ -2,7 +2,8 @@
 
 from hare_ray.tokens.mixture import Mixture
 from hare_ray.tokens.pack import Pack
+from hare_ray.tokens.repeats import Repeats
 from hare_ray.tokens.tokenised import Tokenised
 from hare_ray.tokens.tokenizer import Tokenizer
 
-__all__ = ["Mixture", "Pack", "Tokenised", "Tokenizer"]
+__all__ = ["Mixture", "Pack", "Repeats", "Tokenised", "Tokenizer"]

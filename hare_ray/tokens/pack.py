@@ -12,7 +12,8 @@ cut every sequence_tokens (the usual way), and the padding is still under 1 % in
 one of a hundred there is too little to fill the gaps with. Training starts the positions anew at every piece, lets
 attention see one piece only and leaves the padding out of the loss. Null and empty text lead to nothing.
 
-Rows are put into an order by a hash of the seed and their first piece, so that neighbours are not of one site.
+Rows are put into an order by a hash of the seed and their first piece, so that neighbours are not of one site. With
+`repeats` a document is encoded once and packed as often as that says; a copy after the first is in `documents` again.
 Specials that a text spells out are encoded as the text they are.
 """
 
@@ -40,6 +41,9 @@ SPECIALS_PER_DOCUMENT = 2
 ENCODED_BYTES = 4 << 20
 """Text encoded at a time: an encoding holds a hundred bytes per token until its ids are taken out."""
 
+COPY_SHIFT = 40
+"""Bits of a piece's start below the number of its copy, in what rows are ordered by."""
+
 _FINISHERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 """The multipliers of splitmix64."""
 
@@ -66,6 +70,8 @@ class Pack(Map):
     token_bytes: int
     """2 where the vocabulary has up to 65,536 entries, otherwise 4."""
     seed: int
+    repeats: Table | None = None
+    """A Repeats on `docs`; None: every document once."""
 
     imports: ClassVar[tuple[str, ...]] = ("numba", "tokenizers")
     reads: ClassVar[tuple[str, ...] | None] = ("id", "text")
@@ -75,6 +81,7 @@ class Pack(Map):
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
+        super().__post_init__()
         if self.sequence_tokens < 1 or not 0 <= self.seed < 2**64:
             raise ValueError(
                 f"{self!r}: given sequence_tokens={self.sequence_tokens}, seed={self.seed}, "
@@ -109,13 +116,14 @@ class Pack(Map):
         encoder = Encoder.of(files(self.tokenizer), TOKEN_TYPES[self.token_bytes])
         self._check_fits(encoder.vocabulary)
 
-        def pack(docs: pa.Table) -> pa.Table:
-            ids, stream, lengths = encoder.documents(docs)
-            pieces = Pieces.of(lengths, self.sequence_tokens)
+        def pack(docs: pa.Table, repeats: pa.Table | None = None) -> pa.Table:
+            copies = None if repeats is None else repeats.column("repeats").to_numpy()
+            ids, stream, lengths, copies = encoder.documents(docs, copies)
+            pieces = Pieces.of(lengths, self.sequence_tokens, copies)
             packed = pieces.packed(ids, stream, encoder.pad, self.seed)
             columns = [array.cast(field.type) for array, field in zip(packed, self.schema(), strict=True)]
             rows = pa.table(columns, schema=self.schema())
-            assert self.counts(rows)["tokens"] == len(stream)
+            assert self.counts(rows)["tokens"] == int(copies @ lengths)
             return rows.append_column(REASON, pa.nulls(len(rows), pa.string()))
 
         return pack
@@ -155,10 +163,17 @@ class Encoder:
         # Mistral's and Llama's have no <pad>; padding is never looked at, so any id will do.
         return cls(tokenizer, dtype, 1 + max(tokenizer.get_vocab().values()), begin, end, end if pad is None else pad)
 
-    def documents(self, docs: pa.Table) -> tuple[pa.Array, NDArray[Any], NDArray[np.int64]]:
-        """Ids of the documents that have text, their token streams one after the other, the tokens of each."""
-        sizes = pc.fill_null(pc.binary_length(docs.column("text")), 0)
-        docs = docs.select(["id", "text"]).filter(pc.greater(sizes, 0)).combine_chunks()
+    def documents(
+        self, docs: pa.Table, copies: NDArray[np.int32] | None
+    ) -> tuple[pa.Array, NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Ids of the documents that are packed, their token streams one after the other, tokens and copies of each.
+
+        Those are all that have text and, where `copies` are given, at least one of them.
+        """
+        filled = np.asarray(pc.greater(pc.fill_null(pc.binary_length(docs.column("text")), 0), 0), bool)
+        wanted = np.ones(len(docs), np.int64) if copies is None else copies.astype(np.int64)
+        filled &= wanted > 0
+        docs = docs.select(["id", "text"]).filter(pa.array(filled)).combine_chunks()
         stops = np.cumsum(pc.binary_length(docs.column("text")).to_numpy())
         cuts = np.flatnonzero(np.diff(stops // ENCODED_BYTES)) + 1
         streams, lengths = [np.empty(0, self.dtype)], [np.empty(0, np.int64)]
@@ -167,7 +182,7 @@ class Encoder:
             streams.append(stream)
             lengths.append(tokens)
         ids = docs.column("id").combine_chunks()
-        return ids, np.concatenate(streams), np.concatenate(lengths)
+        return ids, np.concatenate(streams), np.concatenate(lengths), wanted[filled]
 
     def encoded(self, texts: list[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Token streams of texts, one after the other, and the tokens of each."""
@@ -185,21 +200,32 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Pieces:
-    """Stretches of documents that fit into a row, in the order of the stream."""
+    """Stretches of documents that fit into a row: all documents once, then all that are wanted twice, and so on."""
 
     capacity: int
     document: NDArray[np.int64]
+    copy: NDArray[np.int64]
+    """0 for what is there for the first time."""
     starts: NDArray[np.int64]
+    """First token of the piece within its document."""
+    sources: NDArray[np.int64]
+    """First token of the piece within the stream."""
     lengths: NDArray[np.int64]
 
     @classmethod
-    def of(cls, lengths: NDArray[np.int64], capacity: int) -> Pieces:
-        """Documents of `lengths` tokens, cut every `capacity` tokens."""
-        per_document = -(-lengths // capacity)
-        document = np.repeat(np.arange(len(lengths)), per_document)
-        first = np.cumsum(per_document) - per_document
-        starts = (np.arange(len(document)) - first[document]) * capacity
-        return cls(capacity, document, starts, np.minimum(lengths[document] - starts, capacity))
+    def of(cls, lengths: NDArray[np.int64], capacity: int, copies: NDArray[np.int64] | None = None) -> Pieces:
+        """Documents of `lengths` tokens, cut every `capacity` tokens, each as often as `copies` says."""
+        wanted = np.ones(len(lengths), np.int64) if copies is None else copies
+        layers = [np.flatnonzero(wanted > layer) for layer in range(int(wanted.max(initial=0)))]
+        taken = np.concatenate([np.empty(0, np.int64), *layers])
+        layer = np.repeat(np.arange(len(layers)), [len(layer) for layer in layers])
+        per_document = -(-lengths[taken] // capacity)
+        document = np.repeat(taken, per_document)
+        first = np.repeat(np.cumsum(per_document) - per_document, per_document)
+        starts = (np.arange(len(document)) - first) * capacity
+        sources = (np.cumsum(lengths) - lengths)[document] + starts
+        sizes = np.minimum(lengths[document] - starts, capacity)
+        return cls(capacity, document, np.repeat(layer, per_document), starts, sources, sizes)
 
     def packed(self, ids: pa.Array, stream: NDArray[Any], pad: int, seed: int) -> list[pa.Array]:
         """The columns of the packed rows."""
@@ -207,7 +233,8 @@ class Pieces:
 
         opened, order = best_fit(self.lengths, self.capacity)
         first = order[np.unique(opened[order], return_index=True)[1]]  # The piece that opened each row.
-        keys = row_keys(ids.take(pa.array(self.document[first])), self.starts[first], seed)
+        marks = self.starts[first] + (self.copy[first] << COPY_SHIFT)
+        keys = row_keys(ids.take(pa.array(self.document[first])), marks, seed)
         rows = len(first)
         number = np.empty(rows, np.int64)
         number[np.argsort(keys, kind="stable")] = np.arange(rows)
@@ -218,9 +245,8 @@ class Pieces:
         lengths = self.lengths[placed]
         before = np.cumsum(lengths) - lengths
         targets = row[placed] * self.capacity + before - before[edges[:-1]][row[placed]]
-        sources = np.cumsum(self.lengths) - self.lengths
         out = np.full(rows * self.capacity, pad, stream.dtype)
-        lay(out, stream, sources[placed], targets, lengths)
+        lay(out, stream, self.sources[placed], targets, lengths)
 
         width = self.capacity * stream.dtype.itemsize
         offsets = pa.array(edges, pa.int32())
