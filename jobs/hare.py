@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 from rich.table import Table as Grid
 
-from hare_documents import MIB, Unique, cleaned, crawled, deduplicated, heuristics, opted_out
+from hare_documents import MIB, Unique, cleaned, crawled, deduplicated, opted_out
 from hare_ray import cli
 from hare_ray.cluster import Assign, ClusterMap, Embed, KMeans, LabelClusters
 from hare_ray.cluster.packaged import embedder
-from hare_ray.corpus.language import Language
 from hare_ray.dedup.duplicates import Duplicates
 from hare_ray.dedup.signature import Signature
 from hare_ray.evaluate.harness import Evaluate
@@ -33,25 +32,14 @@ from hare_ray.leakage.shards import CheckShards
 from hare_ray.model.export_stage import Export
 from hare_ray.priors import load, shares
 from hare_ray.priors.benchmarks import load_benchmark_forms, load_leaderboard
-from hare_ray.priors.prompts import CONTINUATION, load_prompts, load_refusals
 from hare_ray.priors.scales import Scale, scale_of
-from hare_ray.priors.tasks import instructions_file, load_forms, load_templates
 from hare_ray.quality import Committee, Score, Select
 from hare_ray.stage import Keep, Make, Rebalance, Source, Stage, Table
-from hare_ray.synth.generate import Generate
-from hare_ray.synth.instructions import Instructions
-from hare_ray.synth.rule_items import RuleItems
-from hare_ray.synth.seeds import Seeds
-from hare_ray.synth.tasks import TaskPrompts, Tasks
-from hare_ray.synth.textbook import Textbook, TextbookPrompts
-from hare_ray.synth.verify import Verify
-from hare_ray.synth.writer import Writer, writer
+from hare_ray.synth.writer import writer
 from hare_ray.tokens import Mixture, Pack, Tokenizer
 from hare_ray.train.pretrain import Pretrain, Schedule
+from hare_synthesis import tasks, textbooks
 
-INSTRUCTIONS = ""
-"""Your instruction data: path, glob or URL of JSONL(.gz) files (the paper: OpenHermes-2.5, Auto-CoT, Dolly and more);
-empty: the few dozen rows of hare_ray/priors/instructions.jsonl."""
 BENCHMARKS: tuple[str, ...] = ()
 """Your benchmarks: paths, globs or URLs of JSONL(.gz) or Parquet files. Text that holds an item of them is dropped."""
 
@@ -197,70 +185,6 @@ def selected(leak_free: Keep, unique: Unique, scale: Scale) -> tuple[Keep, Topic
     verdicts = (select, *opted_out(leak_free, unique))
     d1 = Keep(label="d1", docs=leak_free, verdicts=verdicts, opinions=opinions, carry=carry)
     return d1, Topics(model, centroids, committee, labels, dots)
-
-
-def textbooks(d1: Keep, llm: Writer, scale: Scale) -> Keep:
-    """D2: seeds from every topic x prompts of priors/, written by the LLM, checked row by row (paper, A.2)."""
-    seeds = Seeds(label="d2_seeds", docs=d1, per_topic=100_000, total=scale.prompts[0], salt="D2")
-    kinds = ("web", "wiki", "code") if llm.chat else (CONTINUATION,)
-    prompts = TextbookPrompts(
-        label="d2_prompts", docs=d1, seeds=seeds, templates=load_prompts(kinds), prompts_per_seed=1,
-        max_seed_words=250 if llm.chat else 60,
-    )  # fmt: skip
-    answers = answered("d2_answers", prompts, llm, 1500, scale.gpus)
-    written = Textbook(label="d2_written", prompts=prompts, answers=answers, may_be_empty=True)
-    verify = Verify(
-        label="d2_verify", docs=written, min_words=100 if llm.chat else 30, max_words=1600, must_end_sentence=True,
-        refusals=load_refusals(), max_seed_overlap=0.3, max_repetition=0.15, max_word_share=0.15, min_variety=0.25,
-        variety_words=100, max_letterless_share=0.2,
-    )  # fmt: skip
-    language = Language(
-        label="d2_language", docs=written, keep=("en",), min_score=0.65, min_wanted_share=None, model=None
-    )
-    rules = heuristics("d2_rules", written, min_words=30)
-    return Keep(label="d2_verified", docs=written, verdicts=(verify, language, rules), may_be_empty=True)
-
-
-def tasks(d1: Keep, d2: Keep, llm: Writer, scale: Scale) -> Keep:
-    """D3: tasks in natural language, by the LLM on seeds of D2 and D1, by rules, and from open instruction data."""
-    templates, forms, half = load_templates(), load_forms(), scale.prompts[1] // 2
-    prompts = tuple(
-        TaskPrompts(
-            label=f"d3_prompts_of_{name}", docs=docs, templates=templates, prompts_per_seed=1, max_seed_words=200,
-            seeds=Seeds(label=f"d3_seeds_of_{name}", docs=docs, per_topic=100_000, total=half, salt="D3", topic=topic),
-            may_be_empty=True,
-        )
-        for name, docs, topic in (("d2", d2, "topic"), ("d1", d1, "cluster"))
-    )  # fmt: skip
-    asked = Rebalance(label="d3_prompts", docs=prompts, part_bytes=scale.part_mib * MIB, may_be_empty=True)
-    answers = answered("d3_answers", asked, llm, 512, scale.gpus)
-    items = Tasks(
-        label="d3_written", prompts=asked, answers=answers, templates=templates, forms=forms, min_grounded=0.7, seed=1,
-        may_be_empty=True,
-    )  # fmt: skip
-    rule_seeds = Seeds(label="rule_seeds", docs=d1, per_topic=10, total=None, salt="rules")
-    by_rule = RuleItems(
-        docs=d1, seeds=rule_seeds, forms=forms, per_document=1, min_words=6, max_words=40, context_sentences=2,
-        max_excerpt_words=150, seed=1, may_be_empty=True,
-    )  # fmt: skip
-    files = Source(label="instruction_files", location=INSTRUCTIONS or instructions_file())
-    instructions = Instructions(files=files, max_record_bytes=MIB, forms=forms, seed=1, may_be_empty=True)
-    joined = Rebalance(label="d3_items", docs=(items, by_rule, instructions), part_bytes=scale.part_mib * MIB)
-    verify = Verify(
-        label="d3_verify", docs=joined, min_words=5, max_words=400, must_end_sentence=False, refusals=load_refusals(),
-        max_seed_overlap=1.0, max_repetition=0.3, max_word_share=0.3, min_variety=0.2, variety_words=100,
-        max_letterless_share=0.4,
-    )  # fmt: skip
-    return Keep(label="d3_verified", docs=joined, verdicts=(verify,))
-
-
-def answered(label: str, prompts: Table, llm: Writer, max_tokens: int, gpus: int) -> Generate:
-    """One answer for every prompt; a base model stops after 128 tokens."""
-    return Generate(
-        label=label, prompts=prompts, model=llm.model, llm=llm.llm, endpoint=llm.endpoint, chat=llm.chat,
-        max_tokens=max_tokens if llm.chat else 128, temperature=0.8, top_p=0.95, seed=1,
-        linger_seconds=60.0 if label == "d2_answers" else 0.0, gpus=gpus, replicas=8 if gpus else 1,
-    )  # fmt: skip
 
 
 def refined(name: str, verified: Keep, held: HeldOut, topics: Topics, scale: Scale) -> tuple[Keep, Decontaminate]:
