@@ -23,7 +23,7 @@ from hare_ray.manifest import Manifest, load_all
 from hare_ray.progress import Live
 from hare_ray.stage import Stage, upstream
 from hare_ray.store import Root
-from hare_ray.tree import states, tree
+from hare_ray.tree import outlook, states, tree
 
 EXTRAS = {
     "ray": "engine",
@@ -69,6 +69,7 @@ Recipe = Callable[[Choice], tuple[Stage, ...]]
 WORDS = """examples:
   hare run jobs/hare.py --scale demo --root runs/demo       make the demo's corpus; again: only what is missing
   hare plan jobs/hare.py --scale 1b                         every number of the paper's recipe, nothing runs
+  hare plan jobs/hare.py --scale demo --root runs/demo      after an edit: what would be made anew, and why
   hare run jobs/hare.py --source 'crawl/*.warc.gz' --sample 0.01 --root runs/try    1 % of the pages, with keep rates
   hare status runs/demo                                     what is done, how long it took
   hare why runs/demo URL                                    which stage dropped a page and why, or where it is
@@ -82,7 +83,10 @@ def parser() -> argparse.ArgumentParser:
         prog="hare", description=__doc__, epilog=WORDS, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in (("plan", "print the recipe as a tree; nothing runs"), ("run", "bring a root up to date")):
+    for name, text in (
+        ("plan", "print the recipe as a tree, and with --root what a run would make anew and why; nothing runs"),
+        ("run", "bring a root up to date"),
+    ):
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("recipe", help="Python file with a function recipe(choice)")
         add_choice(sub)
@@ -173,13 +177,25 @@ def root_of(options: argparse.Namespace) -> str:
 
 
 def plan_command(recipe: Recipe, options: argparse.Namespace, console: Console) -> None:
-    """Print the tree; mark what is done under a local root (a plan asks no network)."""
+    """Print the tree, and what a run would make anew and why; of local roots only (a plan asks no network)."""
     targets = recipe(chosen(options))
-    root = Root(root_of(options))
-    marks = {}
-    if options.root and root.local is not None and root.local.is_dir():
-        marks = states(upstream(*targets), load_all(root))
-    console.print(tree(f"{targets[0].name} at scale {options.scale or 'demo'}", targets, marks), highlight=False)
+    title = f"{targets[0].name} at scale {options.scale or 'demo'}"
+    made, offered = (_local(place) for place in (options.root, options.reuse))
+    if offered == {}:
+        raise ValueError(f"--reuse {options.reuse} holds no finished stage; give the root of an earlier run")
+    if made is None and offered is None:
+        console.print(tree(title, targets, {}), highlight=False)
+        return
+    seen = outlook(upstream(*targets), made or {}, offered or {}, tuple(options.redo))
+    console.print(tree(title, targets, seen.states), highlight=False)
+    for line in seen.lines(options.root or ""):
+        console.print(escape(line), highlight=False)
+
+
+def _local(place: str | None) -> dict[str, Manifest] | None:
+    """Manifests of a root on this machine, where there is one."""
+    root = Root(checked_root(place)) if place else None
+    return load_all(root) if root is not None and root.local is not None and root.local.is_dir() else None
 
 
 def run_command(recipe: Recipe, options: argparse.Namespace, console: Console) -> dict[str, Manifest]:

@@ -13,7 +13,7 @@ cannot leak into a newer one. The section `run` (seconds, host, versions) is wha
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,15 @@ from hare_ray.stage import Source, Stage
 from hare_ray.store import Root
 
 Manifest = dict[str, Any]
+
+SHORT_CHARS = 80
+"""Of a value that a message tells whole."""
+
+ABSENT = "(no such field)"
+"""What a recipe of another version of the code says of a field, as opposed to null."""
+
+BEFORE_CHARS = 20
+"""Told of a long text before the first character that differs."""
 
 
 class StaleError(ValueError):
@@ -110,16 +119,48 @@ def _differences(stage: Stage, old: Manifest) -> list[str]:
     lines = [f"{key}: {before[key]} -> {after[key]}" for key in ("class", "code") if before[key] != after[key]]
     fields = {**before["fields"], **after["fields"]}
     for name in fields:
-        was, now = before["fields"].get(name), after["fields"].get(name)
+        was, now = (recipe["fields"].get(name, ABSENT) for recipe in (before, after))
         if was == now or _is_input(was) or _is_input(now):
             continue
         if isinstance(stage, Source) and name == "listing":
             lines.append(difference(old.get("files", []), stage.resolved[1]))
         else:
-            lines.append(f"{name}: {_short(was)} -> {_short(now)}")
-    if old["inputs"] != {field: [s.name for s in stages] for field, stages in stage.inputs.items()}:
-        lines.append(f"inputs: {old['inputs']} -> { {f: [s.name for s in v] for f, v in stage.inputs.items()} }")
+            lines.append(_change(name, was, now))
+    inputs = {field: [s.name for s in stages] for field, stages in stage.inputs.items()}
+    for name in {**old["inputs"], **inputs}:
+        was, now = old["inputs"].get(name, []), inputs.get(name, [])
+        if was != now:
+            lines.append(f"{name}: {', '.join(was) or 'nothing'} -> {', '.join(now) or 'nothing'}")
     return lines
+
+
+def _change(where: str, was: object, now: object) -> str:
+    """Where in a field two values part, and how: of many values the first that differ."""
+    if isinstance(was, dict) and isinstance(now, dict) and was.keys() == now.keys():
+        names = [name for name in was if was[name] != now[name]]
+        return _change(f"{where}.{names[0]}", was[names[0]], now[names[0]]) + _others(names)
+    if isinstance(was, list) and isinstance(now, list) and was and now:
+        places = [n for n, (one, other) in enumerate(zip(was, now, strict=False)) if one != other]
+        if len(was) == len(now):
+            return _change(f"{where}[{places[0]}]", was[places[0]], now[places[0]]) + _others(places)
+        first = places[0] if places else min(len(was), len(now))
+        old, new = (_short(values[first]) if first < len(values) else "nothing" for values in (was, now))
+        return f"{where}: {len(was)} -> {len(now)} values, the first that differs is [{first}]: {old} -> {new}"
+    if isinstance(was, str) and isinstance(now, str) and max(len(was), len(now)) > SHORT_CHARS:
+        same = next((n for n, (one, other) in enumerate(zip(was, now, strict=False)) if one != other), None)
+        start = max(0, (min(len(was), len(now)) if same is None else same) - BEFORE_CHARS)
+        return f"{where}: {_short(_stretch(was, start))} -> {_short(_stretch(now, start))}"
+    return f"{where}: {_short(was)} -> {_short(now)}"
+
+
+def _others(differing: Sequence[object]) -> str:
+    return f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+
+
+def _stretch(text: str, start: int) -> str:
+    """What a person needs of a long text to find the place."""
+    end = start + SHORT_CHARS - 10
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"
 
 
 def _is_input(value: object) -> bool:
@@ -128,8 +169,8 @@ def _is_input(value: object) -> bool:
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHORT_CHARS else f"{text[: SHORT_CHARS - 20]}... ({len(text)} characters)"
 
 
 def refuse(differing: dict[str, str], root: Root) -> None:

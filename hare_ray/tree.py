@@ -1,19 +1,26 @@
-"""The plan as a tree a person reads top to bottom: passes and barriers in the order they run, their stages below."""
+"""The plan as a tree a person reads top to bottom: passes and barriers in the order they run, their stages below.
+
+After an edit the `Outlook` says what a run would do to a root: which stages differ in what, which would be made anew
+because of it, which stay, and the flags to say.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from hare_ray.manifest import Manifest, kind, recorded
+from hare_ray.manifest import Manifest, kind, recorded, stale
 from hare_ray.passes import Pass, plan, written
 from hare_ray.stage import Source, Stage, upstream
 
 SHORT = 60
 """Characters of a value that fit a line."""
+
+UNRECORDED = "(what it was before is not on record, as its rows were only passed on)"
 
 
 def numbers(stage: Stage) -> str:
@@ -52,13 +59,13 @@ def tree(title: str, targets: tuple[Stage, ...], states: dict[str, str]) -> Tree
     Args:
         title: first line.
         targets: last stages.
-        states: name -> done, stale or to do; nothing is marked for names that are missing.
+        states: name -> done, reused, stale, redo or to do; nothing is marked for names that are missing.
     """
     order = upstream(*targets)
     keep = written(order, list(targets))
 
     def line(stage: Stage) -> str:
-        colour = {"done": "green", "stale": "red"}.get(states.get(stage.name, ""), "yellow")
+        colour = {"done": "green", "reused": "green", "stale": "red"}.get(states.get(stage.name, ""), "yellow")
         mark = f"[{colour}]{states[stage.name]}[/] " if stage.name in states else ""
         passing = "" if stage.name in keep else " [dim](passes on)[/]"
         inputs = ", ".join(parent.name for parent in stage.parents)
@@ -78,9 +85,117 @@ def tree(title: str, targets: tuple[Stage, ...], states: dict[str, str]) -> Tree
 
 def states(order: list[Stage], manifests: dict[str, Manifest]) -> dict[str, str]:
     """done, stale or to do, by stage name."""
-    known = recorded(manifests)
+    known = fingerprints(manifests)
     found = {}
     for stage in order:
-        same = stage.name in known and known[stage.name]["fingerprint"] == stage.fingerprint
-        found[stage.name] = "done" if same else "stale" if stage.name in known else "to do"
+        made = known.get(stage.name, set())
+        found[stage.name] = "done" if stage.fingerprint in made else "stale" if made else "to do"
     return found
+
+
+def fingerprints(manifests: dict[str, Manifest]) -> dict[str, set[str]]:
+    """Of all stages that are on record by name; one that only passed rows on may be so in its users' recipes alone."""
+    known = recorded(manifests)
+    found: dict[str, set[str]] = {}
+    for manifest in known.values():
+        for field, names in manifest["inputs"].items():
+            values = manifest["recipe"]["fields"][field]
+            for name, value in zip(names, values if isinstance(values, list) else [values], strict=True):
+                found.setdefault(name, set()).add(value["stage"])
+    return {**found, **{name: {manifest["fingerprint"]} for name, manifest in known.items()}}
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run would do to a root."""
+
+    states: dict[str, str]
+    """Name -> done; reused: of the other root; stale: another recipe made it, which a run refuses; anew: the other root
+    has it of another recipe; redo: named by --redo or after one; to do: made nowhere yet."""
+    edited: dict[str, str]
+    """Name -> what is no longer as it was when the stage was made, inputs before users."""
+    redo: tuple[str, ...]
+    """What to name so that every stale stage is made anew."""
+
+    def lines(self, root: str) -> list[str]:
+        """For a person who edited something, or asks how far a run is."""
+        told = [f"edited: {name} {what}" for name, what in self.edited.items()]
+        anew, fresh = self._of("stale", "anew", "redo"), self._of("to do")
+        stay = len(self.states) - len(anew) - len(fresh)
+        if anew:
+            told.append(f"{len(anew)} of {len(self.states)} stages would be made anew: {', '.join(anew)}; {stay} stay")
+        if fresh and (stay or anew):
+            told.append(f"{len(fresh)} of {len(self.states)} stages were not made yet: {', '.join(fresh)}")
+        if self.redo:
+            flags = " ".join(f"--redo {name}" for name in self.redo)
+            told.append(f"say {flags} to make them anew here, or --root NEW --reuse {root} to keep this run as it is")
+        return told
+
+    def _of(self, *states: str) -> list[str]:
+        return [name for name, state in self.states.items() if state in states]
+
+
+def outlook(
+    order: list[Stage], made: dict[str, Manifest], offered: dict[str, Manifest], redo: tuple[str, ...]
+) -> Outlook:
+    """What a run of these stages, inputs before users, would do.
+
+    Args:
+        order: all stages of the recipe.
+        made: manifests of the root.
+        offered: manifests of the root to reuse.
+        redo: names to make anew, with all that follows them.
+    """
+    if unknown := sorted(set(redo) - {stage.name for stage in order}):
+        raise ValueError(f"--redo {unknown}: no such stage; there are {[stage.name for stage in order]}")
+    following = _followed(order, set(redo))
+    kept = {name: manifest for name, manifest in made.items() if name not in following}
+    own, on_record = states(order, made), fingerprints(kept)
+    taken = {name: manifest for name, manifest in offered.items() if name not in kept.keys() | following}
+    other, was = states(order, {**taken, **kept}), states(order, {**offered, **made})
+    found = {}
+    for stage in order:
+        name = stage.name
+        if name in following:
+            found[name] = "redo" if was[name] != "to do" else "to do"
+        elif own[name] == "done" or name in kept:
+            found[name] = own[name]
+        elif other[name] == "done":
+            found[name] = "reused"
+        elif own[name] == "stale":
+            found[name] = "stale" if name in on_record else "redo"  # all that knew it by name is made anew
+        else:
+            found[name] = "anew" if other[name] == "stale" else "to do"
+    return Outlook(
+        found,
+        _edited(order, {**offered, **made}, was),
+        _covering(order, {name for name, state in found.items() if state == "stale"}),
+    )
+
+
+def _edited(order: list[Stage], manifests: dict[str, Manifest], was: dict[str, str]) -> dict[str, str]:
+    """What differs in stages that are stale by themselves, not only by what they are made of."""
+    told, known = stale(order, manifests), recorded(manifests)
+    for stage in order:
+        changed = was[stage.name] == "stale" and not any(was[parent.name] == "stale" for parent in stage.parents)
+        if changed and stage.name not in known:
+            told[stage.name] = UNRECORDED
+    return {stage.name: told[stage.name] for stage in order if told.get(stage.name)}
+
+
+def _followed(order: list[Stage], names: set[str]) -> set[str]:
+    """These stages and all that follow them."""
+    found = set(names)
+    for stage in order:
+        if any(parent.name in found for parent in stage.parents):
+            found.add(stage.name)
+    return found
+
+
+def _covering(order: list[Stage], wanted: set[str]) -> tuple[str, ...]:
+    """The fewest of the wanted stages that all others of them follow."""
+    first: list[str] = []
+    for stage in order:
+        if stage.name in wanted - _followed(order, set(first)):
+            first.append(stage.name)
+    return tuple(first)

@@ -36,8 +36,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_hare_works_from_an_installed_wheel(site, tmp_path):
     program = (
-        "import hare_ray, sys; from hare_ray.cli import main; from hare_ray.priors import load; "
-        "print(hare_ray.__file__, len(load('quality_good'))); sys.exit(main(['status', 'nowhere']))"
+        "import hare_ray, sys; from hare_ray.cli import main; from hare_ray.priors.quality import load_examples; "
+        "print(hare_ray.__file__, len(load_examples())); sys.exit(main(['status', 'nowhere']))"
     )
     environment = {"PYTHONPATH": str(site), "PATH": ""}
     command = [sys.executable, "-P", "-c", program]

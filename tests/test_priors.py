@@ -1,10 +1,18 @@
-"""The priors that ship with the package: figures of the paper, and examples fit to learn from."""
+"""The priors that ship with the package: figures of the paper, and texts fit to learn from."""
 
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from hare_ray.priors import load, load_sources
+from hare_ray.priors import PARTS, load_mixtures, load_seed_tokens, load_sources, shares
+from hare_ray.priors.benchmarks import load_benchmark_forms, load_leaderboard
+from hare_ray.priors.paper import load_open
+from hare_ray.priors.prompts import load_prompts, load_refusals
+from hare_ray.priors.quality import CRITERIA, FORM, SLOT, Rubric, examples_file, load_examples, load_rubric
+from hare_ray.priors.reading import parse
+from hare_ray.priors.tasks import load_forms, load_templates
 
 
 def test_the_weights_of_each_part_are_those_of_the_paper():
@@ -15,6 +23,19 @@ def test_the_weights_of_each_part_are_those_of_the_paper():
     assert totals["D2"] == pytest.approx(7.7 + 5.93)
     assert totals["D3"] == pytest.approx(23.5 + 16.37)
     assert sum(totals.values()) == pytest.approx(100)
+    assert shares() == (46.5, 13.63, 39.87)
+
+
+def test_the_seeds_are_those_of_table_4_and_have_prompts():
+    seeds = load_seed_tokens()
+    assert sum(seed.billion_tokens for seed in seeds) == pytest.approx(28.2)
+    assert {seed.kind: seed.billion_tokens for seed in seeds} == {
+        "web": 4.5, "wiki": 8.16, "forum": 4.5, "academic": 4.62, "story": 4.08, "law": 2.16, "code": 0.06,
+        "math": 0.12,
+    }  # fmt: skip
+    assert {template.kind for template in load_prompts(seed.kind for seed in seeds)} == {seed.kind for seed in seeds}
+    parts = {source.name: source.part for source in load_sources()}
+    assert {parts[name] for seed in seeds for name in seed.sources} == {"D1"}
 
 
 def test_every_source_says_where_it_is_or_that_it_is_not():
@@ -25,19 +46,77 @@ def test_every_source_says_where_it_is_or_that_it_is_not():
         assert bool(source.location) == (source.status != "unavailable"), source.name
 
 
-@pytest.mark.parametrize("name", ["quality_good", "quality_poor"])
-def test_examples_are_many_short_and_different(name):
-    texts = load(name)
+def test_the_first_stage_reads_d1_and_the_second_everything_by_weight():
+    mixtures = load_mixtures()
+    assert mixtures.max_epochs == 16.0
+    assert mixtures.weights("stage_1") == {"D1": 1.0}
+    assert mixtures.weights("stage_2") == dict(zip(PARTS, shares(), strict=True))
+    with pytest.raises(ValueError, match=r"no stage 'stage_3' in mixtures.yaml; it has \['stage_1', 'stage_2'\]"):
+        mixtures.weights("stage_3")
+
+
+@pytest.mark.parametrize("label", ["good", "poor"])
+def test_examples_are_many_short_and_different(label):
+    texts = [text for text, kind in load_examples() if kind == label]
     assert len(texts) >= 60
     assert len(set(texts)) == len(texts)
-    odd = [(len(text), text[:40]) for text in texts if not 200 <= len(text) <= 800 or "---" in text]
-    assert not odd
+    assert not [text for text in texts if not 200 <= len(text) <= 800]
 
 
-def test_no_example_is_both_good_and_poor():
-    assert not set(load("quality_good")) & set(load("quality_poor"))
+def test_no_example_is_both_good_and_poor_and_their_file_is_there():
+    examples = load_examples()
+    assert {kind for _, kind in examples} == {"good", "poor"}
+    assert len({text for text, _ in examples}) == len(examples)
+    assert examples[0][0][:40] in Path(examples_file()).read_text(encoding="utf-8")
 
 
-def test_unknown_priors_are_named():
-    with pytest.raises(FileNotFoundError, match="no_such_prior"):
-        load("no_such_prior")
+def test_the_rubric_shows_criteria_text_and_form_once_each():
+    rubric = load_rubric()
+    prompt = rubric.fill("Some text with {form} and {text} in it.")
+    assert prompt.count("Some text with {form} and {text} in it.") == 1
+    assert "Score: n" in prompt
+    assert all(one.point in prompt and one.not_so in prompt for one in rubric.criteria)
+    bare = rubric.instruction
+    assert bare.count(SLOT) == 1
+    assert CRITERIA not in bare
+    assert FORM not in bare
+
+
+RUBRIC = """
+criteria: [{point: a, not_so: b}, {point: c, not_so: d}, {point: e, not_so: f}, {point: g, not_so: h},
+  {point: i, not_so: j}]
+prompt: 'Judge by {criteria} the text {text}. {form}'
+form: 'Score: n'
+max_words: 9
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        (" the text {text}", "", r"prompt: given \{text\} 0 times, expected it once"),
+        ("{form}", "{form} {form}", r"prompt: given \{form\} 2 times"),
+        ("{point: a, not_so: b}, ", "", "given 4 criteria, expected 5"),
+        ("Score: n", "Points", "expected words that hold 'Score: n'"),
+        ("9", "0", "given max_words=0"),
+    ],
+)
+def test_a_rubric_that_cannot_be_asked_is_refused(was, now, told):
+    assert parse(RUBRIC, Rubric, "mine.yaml").fill("T").startswith("Judge by - a (b)\n- c (d)\n")
+    with pytest.raises(ValueError, match=f"mine.yaml, line 2: .*{told}"):
+        parse(RUBRIC.replace(was, now), Rubric, "mine.yaml")
+
+
+def test_everything_loads_at_once():
+    """A plan reads all of them; nobody should wait for it."""
+    loaders = (
+        load_sources, load_mixtures, load_benchmark_forms, load_leaderboard, load_open, load_refusals, load_examples,
+        load_rubric, load_forms, load_templates, lambda: load_prompts(("web",)),
+    )  # fmt: skip
+    for load in loaders:
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            assert load()
+            seconds.append(time.perf_counter() - began)
+        assert min(seconds) < 0.25, load

@@ -28,7 +28,7 @@ TAIL = "####"
 WITHHELD = (None, "", -1, "-1")
 """What stands for an answer that is not given away."""
 
-CURE = "add a form for it to the recipe's forms (hare_ray/priors/benchmarks.toml holds the known ones)"
+CURE = "add a form for it to the recipe's forms (hare_ray/priors/benchmarks.yaml holds the known ones)"
 
 
 class Parsed(NamedTuple):

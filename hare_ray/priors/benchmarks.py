@@ -1,4 +1,4 @@
-"""How benchmarks write their items down (benchmarks.toml), which of them count by default, and what a file is called.
+"""How benchmarks write their items down (benchmarks.yaml), which of them count by default, and what a file is called.
 
     load_benchmark_forms()  -> all forms, in the order in which they are tried
     load_leaderboard()      -> the six tasks of the Open LLM Leaderboard v1, by lm-eval's names
@@ -13,11 +13,10 @@ stem is the split. Where the stem is nothing but a split, as in the Parquet file
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import PurePosixPath
-from typing import Any
+
+from hare_ray.priors.reading import check_different, read
 
 EVERY_SPLIT = "all"
 """The split of items whose benchmark is not divided."""
@@ -33,7 +32,7 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 @dataclass(frozen=True)
 class Form:
-    """Where question, choices and answer lie in a record; benchmarks.toml explains the fields."""
+    """Where question, choices and answer lie in a record; benchmarks.yaml explains the fields."""
 
     name: str
     fields: tuple[str, ...]
@@ -58,20 +57,27 @@ class Form:
             )
 
 
+@dataclass(frozen=True)
+class Known:
+    """All of benchmarks.yaml."""
+
+    leaderboard: tuple[str, ...]
+    forms: tuple[Form, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse names used twice."""
+        check_different(self.leaderboard, "leaderboard")
+        check_different([form.name for form in self.forms], "forms")
+
+
 def load_benchmark_forms() -> tuple[Form, ...]:
     """All forms, in the order in which they are tried."""
-    forms = []
-    for entry in _prior()["form"]:
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()
-        }
-        forms.append(Form(**values))
-    return tuple(forms)
+    return read("benchmarks", Known).forms
 
 
 def load_leaderboard() -> tuple[str, ...]:
     """The six tasks of the Open LLM Leaderboard v1; TruthfulQA has two measures."""
-    return tuple(_prior()["leaderboard"])
+    return read("benchmarks", Known).leaderboard
 
 
 def named(file: str, otherwise: str = "") -> tuple[str, str]:
@@ -89,7 +95,3 @@ def named(file: str, otherwise: str = "") -> tuple[str, str]:
 def covers(told: tuple[str, ...], wanted: str) -> bool:
     """Whether "benchmark" or "benchmark/split" is among those that a training was told of."""
     return wanted in told or wanted.partition("/")[0] in told
-
-
-def _prior() -> dict:
-    return tomllib.loads((files("hare_ray.priors") / "benchmarks.toml").read_text(encoding="utf-8"))

@@ -5,14 +5,13 @@ Numbers that are the paper's carry its section; what it leaves open is an `Open`
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
-from importlib.resources import files
 
 from rich.table import Table as Grid
 
 from hare_ray.model.shape import Shape
-from hare_ray.priors import load_sources
+from hare_ray.priors import load_seed_tokens, load_sources
+from hare_ray.priors.reading import check_different, read
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,20 @@ class Open:
     reason: str
 
 
+@dataclass(frozen=True)
+class OpenPoints:
+    """All of open_points.yaml."""
+
+    points: tuple[Open, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse names used twice."""
+        check_different([point.name for point in self.points], "points")
+
+
 def load_open() -> tuple[Open, ...]:
-    """The points of open_points.toml."""
-    text = (files("hare_ray.priors") / "open_points.toml").read_text(encoding="utf-8")
-    return tuple(Open(**point) for point in tomllib.loads(text)["point"])
+    """The points of open_points.yaml."""
+    return read("open_points", OpenPoints).points
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,8 @@ class Paper:
     """D1 + D2 + D3 by weight."""
 
     def tables(self) -> list[Grid]:
-        """Sources, stages, model, training and open points, for a person."""
-        return [self._sources(), self._model(), self._training(), self._open()]
+        """Sources, seeds, stages, model, training and open points, for a person."""
+        return [self._sources(), self._seeds(), self._model(), self._training(), self._open()]
 
     def _grid(self, title: str, *columns: str) -> Grid:
         grid = Grid(title=f"{self.name}: {title}", title_justify="left")
@@ -80,6 +89,12 @@ class Paper:
             for source in inside:
                 percent = source.weight_percent
                 grid.add_row(source.name, f"{percent:g}", self._tokens(percent), source.status, source.location)
+        return grid
+
+    def _seeds(self) -> Grid:
+        grid = self._grid("the paper's synthetic text", "seeds from", "prompts", "tokens written")
+        for seed in load_seed_tokens():
+            grid.add_row(", ".join(seed.sources), seed.kind, f"{seed.billion_tokens:g} B")
         return grid
 
     def _tokens(self, percent: float) -> str:

@@ -10,14 +10,10 @@ Kind CONTINUATION is for base models, which continue and do not obey: the seed a
 
 from __future__ import annotations
 
-import tomllib
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
+from dataclasses import dataclass, replace
 
-from hare_ray.priors import load
+from hare_ray.priors.reading import check_different, read
 
 SLOT = "{seed}"
 """Where the seed text goes; every template holds it once."""
@@ -59,27 +55,38 @@ class Refusals:
     openings: tuple[str, ...]
     """Only where a text begins with them: inside a story they are harmless."""
 
+    def __post_init__(self) -> None:
+        """Refuse a phrase that stands twice."""
+        check_different([*self.anywhere, *self.openings], "phrases")
 
-def parse_prompts(entries: dict[str, list[dict[str, Any]]], kinds: Iterable[str]) -> tuple[Template, ...]:
-    """Templates of some kinds; ValueError for a kind there is none of, a name used twice, a missing slot."""
-    kinds = tuple(kinds)
-    unknown = sorted(set(kinds) - set(entries))
-    if unknown or not kinds:
-        raise ValueError(f"given kinds {unknown or kinds}, expected some of {sorted(entries)}")
-    templates = tuple(Template(kind=kind, **entry) for kind in kinds for entry in entries[kind])
-    twice = sorted(name for name, count in Counter(template.name for template in templates).items() if count > 1)
-    if twice:
-        raise ValueError(f"templates {twice} are there more than once; names go into ids, give each its own")
-    return templates
+
+@dataclass(frozen=True)
+class Prompts:
+    """All of prompts.yaml."""
+
+    prompts: tuple[Template, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a name used twice: names go into ids."""
+        check_different([template.name for template in self.prompts], "prompts")
+
+    def of(self, kinds: Iterable[str]) -> tuple[Template, ...]:
+        """The templates of these kinds, in the order asked for; ValueError for a kind there is none of."""
+        kinds, known = tuple(kinds), {template.kind for template in self.prompts}
+        unknown = sorted(set(kinds) - known)
+        if unknown or not kinds:
+            raise ValueError(f"given kinds {unknown or kinds}, expected some of {sorted(known)}")
+        return tuple(template for kind in kinds for template in self.prompts if template.kind == kind)
 
 
 def load_prompts(kinds: Iterable[str]) -> tuple[Template, ...]:
-    """The templates of prompts.toml for these kinds of source."""
-    text = (files("hare_ray.priors") / "prompts.toml").read_text(encoding="utf-8")
-    return parse_prompts(tomllib.loads(text), kinds)
+    """The templates of prompts.yaml for these kinds of source; what a base model goes on from ends a paragraph."""
+    return tuple(
+        replace(template, text=template.text.rstrip() + ("\n\n" if template.kind == CONTINUATION else ""))
+        for template in read("prompts", Prompts).of(kinds)
+    )
 
 
 def load_refusals() -> Refusals:
-    """The phrases of refusals.txt: one a line, those that count anywhere before those that count as openings."""
-    anywhere, openings = (tuple(piece.splitlines()) for piece in load("refusals"))
-    return Refusals(anywhere, openings)
+    """The phrases of refusals.yaml."""
+    return read("refusals", Refusals)

@@ -24,6 +24,8 @@ class Scale:
     gpus: int  # of one replica of a served LLM; training takes one a worker. 0: no GPUs at all
     public_benchmarks: bool  # whether lm-eval's tasks of the Open LLM Leaderboard judge, which are on the hub
     writers: tuple[str, str]  # of D2 and D3 unless --llm names one; empty: the stage-1 model itself
+    static_embedding: bool  # word vectors learned from the embedding model, in its place: hundreds of times as fast
+    rated_share: float  # of the documents that an LLM labels for the quality committee
 
 
 TRAINING = Training(
@@ -40,11 +42,23 @@ WRITERS = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Qwen/Qwen1.5-32B-Chat")  # t
 PAPER_1B = Paper("HARE 1.1 B", HARE_1B, TRAINING, 52e9, 548e9)
 PAPER_250M = Paper("HARE ablation, 0.25 B", HARE_250M, TRAINING, 52e9, 448e9)
 SCALES = {
-    "smoke": Scale(60, 2, 1, 50, Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3), 2, 2, 10, (8, 4), 0, False, ("", "")),
-    "demo": Scale(3000, 10, 1, 200, Paper("demo", DEMO_3M, TINY, 150e3, 75e3), 2, 2, 20, (100, 50), 0, False, ("", "")),
-    "250m": Scale(None, 0, 96, 20_000, PAPER_250M, 8, 16, 1000, (28_000_000, 16_000_000), 4, True, WRITERS),
-    "1b": Scale(None, 0, 96, 20_000, PAPER_1B, 16, 8, 1000, (28_000_000, 16_000_000), 4, True, WRITERS),
-}
+    "smoke": Scale(
+        60, 2, 1, 50, Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3), 2, 2, 10, (8, 4), 0, False, ("", ""),
+        static_embedding=True, rated_share=0.5,
+    ),
+    "demo": Scale(
+        3000, 10, 1, 200, Paper("demo", DEMO_3M, TINY, 150e3, 75e3), 2, 2, 20, (100, 50), 0, False, ("", ""),
+        static_embedding=False, rated_share=0.1,
+    ),
+    "250m": Scale(
+        None, 0, 96, 20_000, PAPER_250M, 8, 16, 1000, (28_000_000, 16_000_000), 4, True, WRITERS,
+        static_embedding=False, rated_share=0.001,
+    ),
+    "1b": Scale(
+        None, 0, 96, 20_000, PAPER_1B, 16, 8, 1000, (28_000_000, 16_000_000), 4, True, WRITERS,
+        static_embedding=False, rated_share=0.001,
+    ),
+}  # fmt: skip
 
 
 def scale_of(name: str | None) -> Scale:

@@ -1,7 +1,7 @@
 """Tasks in natural language (paper, section 2 and A.3): what an LLM is asked for, and how an item is written down.
 
-    load_templates()     -> the templates of tasks.toml
-    load_forms()         -> the forms of task_forms.toml
+    load_templates()     -> the templates of tasks.yaml
+    load_forms()         -> the forms of task_forms.yaml
     instructions_file()  -> where instructions.jsonl lies, for a Source
 
 Slots are names in braces. Braces around anything else stand for themselves, so JSON needs no escapes.
@@ -9,9 +9,11 @@ Slots are names in braces. Braces around anything else stand for themselves, so 
 
 from __future__ import annotations
 
-import tomllib
+import json
 from dataclasses import dataclass
 from importlib.resources import files
+
+from hare_ray.priors.reading import check_different, read
 
 
 @dataclass(frozen=True)
@@ -35,31 +37,64 @@ class Form:
     text: str
 
 
+@dataclass(frozen=True)
+class Demand:
+    """The part of a template that is its own."""
+
+    name: str
+    task: str
+    keys: tuple[str, ...]
+    demand: str
+    examples: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an example that is not what is asked for."""
+        for example in self.examples:
+            try:
+                found = json.loads(example)
+            except ValueError as error:
+                raise ValueError(f"{self.name}: given the example {example!r}, expected JSON ({error})") from error
+            if not isinstance(found, dict) or set(found) != set(self.keys):
+                told = sorted(found) if isinstance(found, dict) else type(found).__name__
+                raise ValueError(f"{self.name}: given an example with {told}, expected an object of {list(self.keys)}")
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """All of tasks.yaml."""
+
+    frame: str
+    templates: tuple[Demand, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a frame without its slots, and names used twice."""
+        for slot in ("{content}", "{demand}", "{examples}"):
+            if self.frame.count(slot) != 1:
+                raise ValueError(f"frame: given {slot} {self.frame.count(slot)} times, expected it once")
+        check_different([template.name for template in self.templates], "templates")
+
+
 def load_templates() -> tuple[TaskTemplate, ...]:
     """All templates: the frame that they share with the demand of each in it."""
-    prior = _read("tasks.toml")
+    prior = read("tasks", Tasks)
     return tuple(
         TaskTemplate(
-            name=entry["name"],
-            task=entry["task"],
-            text=prior["frame"].replace("{demand}", entry["demand"].strip()).strip(),
-            examples=tuple(example.strip() for example in entry["examples"]),
-            keys=tuple(entry["keys"]),
+            name=entry.name,
+            task=entry.task,
+            text=prior.frame.replace("{demand}", entry.demand.strip()).strip(),
+            examples=tuple(example.strip() for example in entry.examples),
+            keys=entry.keys,
         )
-        for entry in prior["template"]
+        for entry in prior.templates
     )
 
 
 def load_forms() -> tuple[Form, ...]:
     """All forms of all tasks."""
-    prior = _read("task_forms.toml")
-    return tuple(Form(task, text.strip()) for task, texts in prior.items() for text in texts["forms"])
+    prior = read("task_forms", dict[str, tuple[str, ...]])
+    return tuple(Form(task, text.strip()) for task, texts in prior.items() for text in texts)
 
 
 def instructions_file() -> str:
     """The path of the package's own instruction rows."""
     return str(files("hare_ray.priors") / "instructions.jsonl")
-
-
-def _read(name: str) -> dict:
-    return tomllib.loads((files("hare_ray.priors") / name).read_text(encoding="utf-8"))

@@ -28,8 +28,8 @@ class Writer:
     """Whether it follows instructions; otherwise it continues texts."""
 
 
-def writer(asked: str, trained_here: Stage) -> Writer:
-    """The writer that `asked` stands for. Asks no network."""
+def writer(asked: str, trained_here: Stage | None) -> Writer:
+    """The writer that `asked` stands for; `trained_here` where that is empty. Asks no network."""
     if not asked:
         return Writer(trained_here, "", "", chat=False)
     if asked.startswith(("http://", "https://")):

@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 
-from hare_ray.priors.prompts import CONTINUATION, SLOT, Template, load_prompts, load_refusals, parse_prompts
+from hare_ray.priors.prompts import CONTINUATION, SLOT, Prompts, Template, load_prompts, load_refusals
 from hare_ray.stage import stable
 from hare_ray.synth.prompt import prompt_id, prompt_url
 
 SOURCES = ("web", "wiki", "forum", "academic", "story", "law", "code", "math")
-ENTRY = {"name": "one", "text": "{seed} and", "max_seed_words": 5}
+ENTRY = {"name": "one", "kind": "web", "text": "{seed} and", "max_seed_words": 5}
 
 
 def test_every_source_has_several_styles_and_every_template_one_slot():
@@ -46,18 +46,19 @@ def test_a_seed_may_hold_braces():
 @pytest.mark.parametrize("text", ["no slot", "{seed} {seed}"])
 def test_a_template_without_one_slot_is_refused(text):
     with pytest.raises(ValueError, match=r"'one' holds \{seed\} [02] times"):
-        parse_prompts({"web": [{**ENTRY, "text": text}]}, ["web"])
+        Template(**{**ENTRY, "text": text})
 
 
 def test_unknown_kinds_and_names_used_twice_are_refused():
+    known = Prompts((Template(**ENTRY),))
     with pytest.raises(ValueError, match=r"given kinds \['poem'\], expected some of \['web'\]"):
-        parse_prompts({"web": [ENTRY]}, ["web", "poem"])
+        known.of(["web", "poem"])
     with pytest.raises(ValueError, match="given kinds"):
-        parse_prompts({"web": [ENTRY]}, [])
-    with pytest.raises(ValueError, match=r"\['one'\] are there more than once"):
-        parse_prompts({"web": [ENTRY], "law": [ENTRY]}, ["web", "law"])
+        known.of([])
+    with pytest.raises(ValueError, match=r"given \['one'\] more than once"):
+        Prompts((Template(**ENTRY), Template(**{**ENTRY, "kind": "law"})))
     with pytest.raises(ValueError, match="max_seed_words=0"):
-        parse_prompts({"web": [{**ENTRY, "max_seed_words": 0}]}, ["web"])
+        Template(**{**ENTRY, "max_seed_words": 0})
 
 
 def test_refusals_are_phrases_of_some_words():
