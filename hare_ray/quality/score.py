@@ -1,17 +1,18 @@
 """How good every document is, by vote of the committee.
 
-    text, embedding -> quality float32            0 to 1: the weighted mean of the members' probabilities
-                       disagreement float32       their weighted standard deviation
-                       member_<name> float32      what each member said
+    text, embedding -> quality float32            0 to 1: the calibrated chance of being good
+                       disagreement float32       weighted standard deviation of the members' chances
+                       member_<name> float32      what each member said, calibrated
 
-The members are linear, so a document costs a few hundred multiplications on top of the one pass over its
-first page; the sentence vector is there already. Documents the members disagree on are where more examples
-help most.
+A document costs one pass over its first page and some thousand multiplications; the sentence vector is there already.
+One without words gets 0 from all: there is nothing to learn from it. Documents the members disagree on are where more
+labels help most.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hare_ray import voting
-from hare_ray.quality.committee import MEMBERS, REPORT
+from hare_ray.quality.names import MEMBERS, REPORT
 from hare_ray.stage import Annotate, Files, Make, PartFunction, Table
 
 
@@ -31,6 +32,7 @@ class Score(Annotate):
     embeddings: Table
     committee: Make
 
+    code: ClassVar[int] = 2
     imports: ClassVar[tuple[str, ...]] = ("numba",)
 
     writes: ClassVar[pa.Schema] = pa.schema(
@@ -45,41 +47,55 @@ class Score(Annotate):
         """Load the members."""
         from threadpoolctl import ThreadpoolController
 
-        from hare_ray.quality.members import probability, views
+        from hare_ray.quality.learning import matrix
+        from hare_ray.quality.members import views
+        from hare_ray.quality.voters import Seen, scores
 
         folder = files(self.committee)
-        meaning, words, shape = (np.load(folder / f"{name}.npy") for name in MEMBERS)
-        shares = _weights(folder)
+        trained = {
+            name: {file.stem.removeprefix(f"{name}_"): np.load(file) for file in folder.glob(f"{name}_*.npy")}
+            for name in MEMBERS
+        }
+        frequent = np.load(folder / "frequent.npy")
+        judged = _vote(folder)
         threads = ThreadpoolController()
 
         def score(docs: pa.Table, embeddings: pa.Table) -> pa.Table:
-            seen = views(docs.column("text"))
-            vectors = _matrix(embeddings, len(meaning) - 1)
+            self._check(embeddings, len(trained["meaning"]["head"]) - 1)
+            seen = Seen(matrix(embeddings, repr(self)), views(docs.column("text"), frequent), frequent)
             with threads.limit(limits=1):  # a product split over threads is another one in the last bits
-                scores = [
-                    vectors @ meaning[:-1] + meaning[-1],
-                    seen.bags.scores(words[:-1]) + words[-1],
-                    seen.shape @ shape[:-1] + shape[-1],
-                ]
-            chances = probability(np.stack(scores))
-            quality, disagreement = voting.vote(chances, shares)
-            columns = [pa.array(values.astype(np.float32)) for values in (quality, disagreement, *chances)]
-            return pa.table(columns, schema=self.writes)
+                quality, disagreement, chances = judged(scores(seen, trained))
+            read = seen.views.words > 0
+            columns = [np.where(read, values, 0).astype(np.float32) for values in (quality, disagreement, *chances)]
+            return pa.table([pa.array(values) for values in columns], schema=self.writes)
 
         return score
 
+    def _check(self, embeddings: pa.Table, dimensions: int) -> None:
+        given = embeddings.column("embedding").type.list_size
+        if given != dimensions:
+            raise ValueError(
+                f"{self!r}: given vectors of {given} dimensions, the committee learned from {dimensions}; "
+                "embed documents and labelled texts by one model"
+            )
 
-def _weights(folder: Path) -> NDArray[np.float64]:
+
+Judged = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _vote(folder: Path) -> Callable[[NDArray[np.float64]], Judged]:
+    """Log odds of the members as quality, disagreement and the members' chances."""
+    from hare_ray.quality.calibration import Curve, log_odds, probability
+
     report = json.loads((folder / REPORT).read_text())
-    return np.asarray([report["members"][name]["weight"] for name in MEMBERS])
+    members = [report["members"][name] for name in MEMBERS]
+    shares = [one["weight"] for one in members]
+    curves = [Curve(*(one["calibration"][key] for key in "abc")) for one in (*members, report["committee"])]
 
+    def judged(scored: NDArray[np.float64]) -> Judged:
+        chances = np.stack([curve(probability(one)) for curve, one in zip(curves[:-1], scored, strict=True)])
+        disagreement = voting.vote(chances, shares)[1]
+        voted = voting.vote([log_odds(one) for one in chances], shares)[0]
+        return curves[-1](probability(voted)), disagreement, chances
 
-def _matrix(embeddings: pa.Table, dimensions: int) -> NDArray[np.float32]:
-    column = embeddings.column("embedding")
-    if column.type.list_size != dimensions:
-        raise ValueError(
-            f"given vectors of {column.type.list_size} dimensions, the committee learned from {dimensions}; "
-            "give Embed and Committee one model"
-        )
-    flat = np.concatenate([np.empty(0, np.float16), *(chunk.flatten().to_numpy() for chunk in column.chunks)])
-    return flat.reshape(len(column), dimensions).astype(np.float32)
+    return judged

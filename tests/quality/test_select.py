@@ -1,166 +1,139 @@
-"""Select: what it must keep for any topics and scores, by hand for each reason, and on parts."""
-
-from dataclasses import dataclass, field
-from itertools import pairwise
+"""Select: its reason by hand, what it must keep for any topics and scores, and on parts."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hare_ray.quality import Select
-from hare_ray.quality.select import BELOW, KEPT, OVER, largest_topic, verdicts
-from hare_ray.schema import DOCUMENT
-from hare_ray.stage import Annotate, Table
+from tests.cluster.ranked import documents, written
+
+BELOW = "below_quality"
+NUMBERS = {"keep_share": 1.0, "min_topic_share": 0.0, "min_quality": 0.0}
 
 
-class Docs(Table):
-    writes = DOCUMENT
+def chosen(tmp_path, rows, parts=1, **numbers):
+    """Numbers of the documents that a Select leaves; its reasons."""
+    tmp_path.mkdir(exist_ok=True)
+    docs, topics, scores, dropped = documents(tmp_path / "docs", rows, parts)
+    stage = Select(docs=docs, clusters=topics, scores=scores, without=(dropped,), **{**NUMBERS, **numbers})
+    books, found = written(tmp_path / "run", stage)
+    assert all(row.keys() == {"reason"} for row in found)
+    assert books["reasons"].get(BELOW, 0) == sum(row["reason"] == BELOW for row in found)
+    return [row["reason"] for row in found]
 
 
-class Clusters(Annotate):
-    docs: Table
-    writes = pa.schema([pa.field("cluster", pa.int32(), nullable=False)])
+def kept(reasons):
+    return [number for number, reason in enumerate(reasons) if reason is None]
 
 
-class Scores(Annotate):
-    docs: Table
-    writes = pa.schema([pa.field("quality", pa.float32(), nullable=False)])
+ROWS = [
+    (0, 0.9, "-"),
+    (0, 0.8, "-"),
+    (0, 0.7, "-"),
+    (0, 0.6, "-"),
+    (1, 0.5, "-"),
+    (1, 0.3, "-"),
+    (1, 0.2, "-"),
+    (1, 0.1, "-"),
+]
 
 
-DOCS = Docs()
-CLUSTERS, SCORES = Clusters(docs=DOCS), Scores(docs=DOCS)
+def test_one_level_for_all_topics(tmp_path):
+    assert chosen(tmp_path, ROWS, keep_share=0.5) == [None] * 4 + [BELOW] * 4
 
 
-@dataclass
-class Desk:
-    """The interface of a Gather's desk, over parts in memory."""
-
-    tables: dict[str, list[pa.Table]]
-    written: dict[int, pa.Table] = field(default_factory=dict)
-
-    def parts(self, stage):
-        return len(self.tables[stage.name])
-
-    def rows(self, stage):
-        return [len(part) for part in self.tables[stage.name]]
-
-    def read(self, stage, part, columns=None):
-        return self.tables[stage.name][part].select(list(columns))
-
-    def write(self, part, table):
-        self.written[part] = table
-
-    def map(self, function, items):
-        return [function(item) for item in items]
+def test_the_same_share_of_every_topic(tmp_path):
+    assert kept(chosen(tmp_path, ROWS, keep_share=0.5, min_topic_share=0.5)) == [0, 1, 4, 5]
 
 
-def stage(**numbers):
-    return Select(
-        clusters=CLUSTERS,
-        scores=SCORES,
-        **{"keep_share": 1.0, "min_quality": 0.0, "topic_cap": 99.0, **numbers},
-    )
+def test_every_topic_keeps_its_part_and_the_best_others_fill_the_rest(tmp_path):
+    assert kept(chosen(tmp_path, ROWS, keep_share=0.5, min_topic_share=0.25)) == [0, 1, 2, 4]
 
 
-def select(cluster, quality, sizes, **numbers):
-    edges = np.cumsum([0, *sizes])
-    spans = [slice(edges[i], edges[i + 1]) for i in range(len(sizes))]
-    desk = Desk(
-        {
-            "clusters": [pa.table([pa.array(cluster[s], pa.int32())], schema=Clusters.writes) for s in spans],
-            "scores": [pa.table([pa.array(quality[s], pa.float32())], schema=Scores.writes) for s in spans],
-        }
-    )
-    stage(**numbers).gather(desk)
-    assert [len(desk.written[part]) for part in range(len(sizes))] == list(sizes)
-    return pa.concat_tables([desk.written[part] for part in range(len(sizes))])
+def test_below_the_minimum_no_rank_helps(tmp_path):
+    found = chosen(tmp_path, ROWS, keep_share=1.0, min_topic_share=1.0, min_quality=0.5)
+    assert kept(found) == [0, 1, 2, 3, 4]
 
 
-def test_every_topic_loses_its_worst_share():
-    quality = [0.9, 0.2, 0.8, 0.1, 0.3, 0.25, 0.05, 0.07]
-    found = select([0, 0, 0, 0, 1, 1, 1, 1], quality, (3, 5), keep_share=0.5)
-    below = "below_quality"
-    assert found.column("reason").to_pylist() == [None, below, None, below, None, None, below, below]
-    assert found.column("weight").to_pylist() == [1, 0, 1, 0, 1, 1, 0, 0]
-    assert found.schema == Select.writes
+def test_places_that_a_topic_cannot_fill_go_to_the_others(tmp_path):
+    found = chosen(tmp_path, ROWS, keep_share=0.75, min_topic_share=0.75, min_quality=0.4)
+    assert kept(found) == [0, 1, 2, 3, 4]
 
 
-def test_below_the_minimum_no_rank_helps():
-    found = select([0, 0, 1], [0.4, 0.6, 0.1], (3,), min_quality=0.4)
-    assert found.column("reason").to_pylist() == [None, None, "below_quality"]
+def test_what_was_dropped_before_is_neither_judged_nor_counted(tmp_path):
+    rows = [(0, 0.9, "spam"), (0, 0.8, "spam"), (0, 0.4, "-"), (0, 0.1, "-"), (1, 0.0, "spam")]
+    assert chosen(tmp_path, rows, keep_share=0.5) == [None, None, None, BELOW, None]
 
 
-def test_a_topic_over_the_cap_loses_its_worst():
-    cluster = [0] * 6 + [1, 1, 2, 2]
-    quality = [0.1, 0.9, 0.8, 0.2, 0.7, 0.3, 0.5, 0.5, 0.5, 0.5]
-    found = select(cluster, quality, (10,), topic_cap=1.5)
-    over = "over_topic_cap"
-    assert found.column("reason").to_pylist() == [over, None, None, over, None, None, None, None, None, None]
+def test_all_dropped_before_and_no_documents_are_no_trouble(tmp_path):
+    assert chosen(tmp_path / "a", [(0, 0.9, "spam")] * 3, keep_share=0.5) == [None] * 3
+    assert chosen(tmp_path / "b", [], parts=2, keep_share=0.5) == []
 
 
-def test_equal_scores_keep_the_earlier_row_however_parts_are_cut():
-    for sizes in [(4,), (1, 3), (2, 0, 2)]:
-        found = select([0] * 4, [0.5] * 4, sizes, keep_share=0.5)
-        assert found.column("weight").to_pylist() == [1, 1, 0, 0]
+def test_neither_parts_nor_order_decide_between_equals(tmp_path):
+    rows = [(number % 3, 0.5, "-") for number in range(40)]
+    found = [
+        kept(chosen(tmp_path / str(parts), rows, parts, keep_share=0.4, min_topic_share=0.2)) for parts in (1, 3, 8)
+    ]
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 16
 
 
-def test_no_rows_are_no_trouble():
-    assert len(select([], [], (0, 0))) == 0
+def test_quality_that_is_no_number_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Quality.*given 1 of 2 rows in part 0 whose quality is no number"):
+        chosen(tmp_path, [(0, 0.9, "-"), (0, "nan", "-")])
 
 
-def test_the_smallest_cap_makes_all_topics_equal():
-    found = select([0, 0, 0, 1, 2, 2], [0.5, 0.9, 0.1, 0.5, 0.3, 0.6], (6,), topic_cap=1.0)
-    assert found.column("weight").to_pylist() == [0, 1, 0, 1, 0, 1]
+def tables(tmp_path, name):
+    return documents(tmp_path / name, [], 1)
 
 
-def test_scores_of_other_documents_are_refused():
+def test_tables_that_do_not_belong_are_refused(tmp_path):
+    docs, topics, scores, _ = tables(tmp_path, "a")
     with pytest.raises(ValueError, match="same base object"):
-        Select(clusters=CLUSTERS, scores=Scores(docs=Docs()), keep_share=1.0, min_quality=0.0, topic_cap=1.0)
+        Select(docs=docs, clusters=topics, scores=tables(tmp_path, "b")[2], **NUMBERS)
+    with pytest.raises(ValueError, match="expected a verdict"):
+        Select(docs=docs, clusters=topics, scores=scores, without=(scores,), **NUMBERS)
 
 
-@pytest.mark.parametrize("numbers", [{"keep_share": 0.0}, {"topic_cap": 0.5}, {"min_quality": -0.1}])
-def test_shares_that_are_none_are_refused(numbers):
+@pytest.mark.parametrize("numbers", [{"keep_share": 0.0}, {"min_topic_share": 1.1}, {"min_quality": -0.1}])
+def test_shares_that_are_none_are_refused(tmp_path, numbers):
+    docs, topics, scores, _ = tables(tmp_path, "a")
     with pytest.raises(ValueError, match=f"given {next(iter(numbers))}="):
-        stage(**numbers)
+        Select(docs=docs, clusters=topics, scores=scores, **{**NUMBERS, **numbers})
 
 
-TOPICS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), min_size=1, max_size=60)
-SHARES = st.sampled_from([0.05, 0.1, 0.3, 0.5, 0.75, 0.8, 1.0])
+TOPICS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), min_size=1, max_size=40)
+SHARES = st.sampled_from([0.0, 0.05, 0.1, 0.3, 0.5, 0.75, 0.8, 1.0])
 
 
-CAPS = st.sampled_from([1.0, 1.1, 1.5, 2.0, 5.0])
+@settings(max_examples=8, deadline=None)
+@given(TOPICS, SHARES, SHARES, st.integers(0, 20))
+def test_invariants(tmp_path_factory, rows, one, other, minimum):
+    least, share = min(one, other), max(one, other, 0.05)
+    found = chosen(
+        tmp_path_factory.mktemp("run") / "x",
+        [(topic, score / 20, "-") for topic, score in rows],
+        parts=2,
+        keep_share=share,
+        min_topic_share=least,
+        min_quality=minimum / 20,
+    )
+    topic, score = (np.array(column) for column in zip(*rows, strict=True))
+    stays, good = np.array([reason is None for reason in found]), score >= minimum
+    assert not (stays & ~good).any()
+    floors = {t: min(up(least, (topic == t).sum()), (good & (topic == t)).sum()) for t in set(topic)}
+    assert stays.sum() == min(good.sum(), max(up(share, len(rows)), sum(floors.values())))
+    for t, floor in floors.items():
+        mine = topic == t
+        assert (stays & mine).sum() >= floor
+        assert not (stays & mine).any() or score[stays & mine].min() >= score[mine & good & ~stays].max(initial=0)
+    above = [t for t in floors if (stays & (topic == t)).sum() > floors[t]]
+    if above and (good & ~stays).any():
+        worst = min(score[stays & (topic == t)].min() for t in above)
+        assert worst >= score[good & ~stays].max()
 
 
-@given(TOPICS, SHARES, CAPS, st.integers(0, 20))
-def test_invariants(rows, keep_share, topic_cap, minimum):
-    cluster = np.asarray([topic for topic, _ in rows], np.int32)
-    quality = np.asarray([score / 20 for _, score in rows], np.float32)
-    enough = quality >= np.float32(minimum / 20)
-    topics = max(1, len(set(cluster[enough])))
-    found = verdicts(cluster, quality, keep_share, minimum / 20, topic_cap)
-    kept, total = found == KEPT, int((found == KEPT).sum())
-    assert enough[kept].all()
-    assert total > 0 or not enough.any()
-    largest = max((int((kept & (cluster == topic)).sum()) for topic in set(cluster)), default=0)
-    for topic in set(cluster):
-        mine = cluster == topic
-        of_mine = int((kept & mine).sum())
-        assert of_mine <= topic_cap / topics * total + 1e-6
-        if not (found[mine] == OVER).any():
-            wanted = int(np.ceil(round(keep_share * mine.sum(), 9)))
-            assert of_mine == min(wanted, int((mine & enough).sum()))
-        else:
-            assert of_mine == largest
-        ladder = [quality[mine & (found == verdict)] for verdict in (KEPT, OVER, BELOW)]
-        ladder = [level for level in ladder if len(level)]
-        assert all(better.min() >= worse.max() for better, worse in pairwise(ladder))
-
-
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), CAPS)
-def test_the_cap_takes_no_more_than_it_must(sizes, topic_cap):
-    kept = np.asarray(sizes)
-    share = topic_cap / max(1, np.count_nonzero(kept))
-    fits = [n for n in range(kept.max() + 1) if n <= share * np.minimum(kept, n).sum() + 1e-9]
-    assert largest_topic(kept, share) == max(fits)
+def up(share, number):
+    return int(np.ceil(round(share * number, 9)))
