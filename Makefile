@@ -8,7 +8,8 @@ PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: demo smoke test test-quick install lock clean
 .PHONY: bench-engine bench-extract bench-filters bench-language bench-corpus bench-dedup
-.PHONY: bench-dedup-scale bench-decontam page-model fuzz-pages fuzz-readers fuzz-rows
+.PHONY: bench-dedup-scale bench-decontam bench-embed bench-cluster bench-quality
+.PHONY: page-model fuzz-pages fuzz-readers fuzz-rows
 
 demo: .venv/installed
 	$(BIN)/python jobs/hare.py --scale demo --root runs/demo
@@ -65,6 +66,15 @@ bench-dedup-scale: .venv/installed
 
 bench-decontam: .venv/installed .bench/datatrove/installed
 	$(BIN)/python -m tests.bench.decontam
+
+bench-embed: .venv/installed .bench/embed/installed
+	$(BIN)/python -m tests.bench.embed
+
+bench-cluster: .venv/installed
+	$(BIN)/python -m tests.bench.cluster
+
+bench-quality: .venv/installed .bench/quality/installed
+	$(BIN)/python -m tests.bench.quality
 
 .bench/%/installed: tests/bench/peers/%.txt
 	$(PYTHON) -m venv $(@D)

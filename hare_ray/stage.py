@@ -260,8 +260,10 @@ class Keep(PartWise):
     """Whether a run goes on where nothing is kept."""
 
     def __post_init__(self) -> None:
-        """Refuse inputs of different bases, and verdicts that give no reason."""
+        """Refuse inputs of different bases, no verdicts, and verdicts that give no reason."""
         _same_base(self)
+        if not self.verdicts:
+            raise ValueError(f"{self!r}: given no verdicts, expected at least one; without, it is {self.docs!r} itself")
         for verdict in self.verdicts:
             if "reason" not in verdict.schema().names:
                 raise ValueError(

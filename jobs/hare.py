@@ -5,7 +5,7 @@
     python jobs/hare.py --scale 1b --plan
     ray job submit --working-dir . -- python jobs/hare.py --scale 1b --root s3://bucket/hare --source ...
 
-What the paper leaves open is a named number with a reason: see hare_ray/priors/open_points.toml, which `--plan` prints.
+What the paper leaves open is a named number with a reason: see hare_ray/priors/open_points.yaml, which `--plan` prints.
 """
 
 import sys
@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 from rich.table import Table as Grid
 
-from hare_documents import MIB, Unique, cleaned, crawled, deduplicated, opted_out
+from hare_documents import MIB, cleaned, crawled, deduplicated
 from hare_ray import cli
-from hare_ray.cluster import Assign, ClusterMap, Embed, KMeans, LabelClusters
-from hare_ray.cluster.packaged import embedder
 from hare_ray.dedup.duplicates import Duplicates
 from hare_ray.dedup.signature import Signature
 from hare_ray.evaluate.harness import Evaluate
@@ -30,21 +28,21 @@ from hare_ray.leakage.items import EvaluationItems
 from hare_ray.leakage.leaks import Rule
 from hare_ray.leakage.shards import CheckShards
 from hare_ray.model.export_stage import Export
-from hare_ray.priors import load, shares
+from hare_ray.priors import load_mixtures
 from hare_ray.priors.benchmarks import load_benchmark_forms, load_leaderboard
 from hare_ray.priors.scales import Scale, scale_of
-from hare_ray.quality import Committee, Score, Select
 from hare_ray.stage import Keep, Make, Rebalance, Source, Stage, Table
 from hare_ray.synth.writer import writer
-from hare_ray.tokens import Mixture, Pack, Tokenizer
+from hare_ray.tokens import Mixture, Pack, Repeats, Tokenizer
 from hare_ray.train.pretrain import Pretrain, Schedule
 from hare_synthesis import tasks, textbooks
+from hare_topics import Topics, judged, selected
 
 BENCHMARKS: tuple[str, ...] = ()
 """Your benchmarks: paths, globs or URLs of JSONL(.gz) or Parquet files. Text that holds an item of them is dropped."""
 
 LEAKS = {  # n of the n-grams in common, and the share of a document's that may be: GPT-3's rule for web text,
-    # HARE's for what is written (A.4): of its n of 10 to 15 the strictest; of 4 to 8 see open_points.toml
+    # HARE's for what is written (A.4): of its n of 10 to 15 the strictest; of 4 to 8 see open_points.yaml
     "d1": (13, 0.0), "d2": (10, 0.5), "d3": (8, 0.5),
 }  # fmt: skip
 
@@ -58,32 +56,35 @@ def recipe(choice: cli.Choice) -> tuple[Stage, ...]:
     ours = Keep(label="training", docs=unique.texts, verdicts=(held.split,))
     leaks = searched("d1", ours, held)
     leak_free = Keep(label="leak_free", docs=ours, verdicts=(leaks,))
-    d1, topics = selected(leak_free, unique, scale)
+    asked = tuple(choice.llm or one for one in scale.writers)  # of D2 and D3; empty: the model trained here
+    llms = {one: writer(one, None) for one in asked if one}
+    d1, topics = selected(leak_free, unique, scale, llms.get(asked[0]))
 
     tokenizer = Tokenizer(docs=d1, vocabulary=scale.paper.model.vocabulary, max_bytes=1 << 30)
-    sources = [packed("d1", d1, tokenizer, scale)]
-    search, checks = [leaks], [read_again("d1", sources[0], held)]
+    sources = {"D1": packed("d1", d1, tokenizer, scale, topics.repeats)}
+    search, checks = [leaks], [read_again("d1", sources["D1"], held)]
     seen = certificate("stage_1", search, checks, held)
-    first = trained("stage_1", mixed("stage_1", sources, (1.0,), scale), tokenizer, seen, scale)
+    first = trained("stage_1", mixed("stage_1", sources, scale), tokenizer, seen, scale)
     first_model = exported("stage_1_model", first, tokenizer)
 
-    d2 = textbooks(d1, writer(choice.llm or scale.writers[0], first_model), scale)
+    here = writer("", first_model)
+    d2 = textbooks(d1, llms.get(asked[0], here), scale)
     d2, leaks = refined("d2", d2, held, topics, scale)
     search.append(leaks)
-    d3 = tasks(d1, d2, writer(choice.llm or scale.writers[1], first_model), scale)
+    d3 = tasks(d1, d2, llms.get(asked[1], here), scale)
     d3, leaks = refined("d3", d3, held, topics, scale)
     search.append(leaks)
 
-    sources += [packed("d2", d2, tokenizer, scale), packed("d3", d3, tokenizer, scale)]
-    checks += [read_again("d2", sources[1], held), read_again("d3", sources[2], held)]
+    sources |= {"D2": packed("d2", d2, tokenizer, scale), "D3": packed("d3", d3, tokenizer, scale)}
+    checks += [read_again("d2", sources["D2"], held), read_again("d3", sources["D3"], held)]
     seen = certificate("stage_2", search, checks, held)
-    second = trained("stage_2", mixed("stage_2", sources, shares(), scale), tokenizer, seen, scale, first)
+    second = trained("stage_2", mixed("stage_2", sources, scale), tokenizer, seen, scale, first)
     model = exported("model", second, tokenizer)
-    judged = Evaluate(
+    evaluated = Evaluate(
         models=(first_model, model), names=("stage 1", "stage 2"), items=held.items, max_items=None, seed=1,
         context_tokens=scale.paper.training.sequence_tokens, tasks=LEADERBOARD if scale.public_benchmarks else (),
     )  # fmt: skip
-    return judged, d1, d2, d3, topics.labels, topics.dots, unique.index
+    return evaluated, d1, d2, d3, topics.labels, topics.dots, unique.index
 
 
 @dataclass(frozen=True)
@@ -151,42 +152,6 @@ def certificate(stage: str, search: list[Decontaminate], checks: list[CheckShard
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Topics:
-    """What D1 is sorted and judged by, and synthetic text after it."""
-
-    model: Source
-    centroids: Make
-    committee: Make
-    labels: Make
-    dots: Make
-
-
-def selected(leak_free: Keep, unique: Unique, scale: Scale) -> tuple[Keep, Topics]:
-    """D1: of every topic the better documents, no topic over three times its even share; with labels and map."""
-    # Semantic diversity: topics from embeddings.
-    model = Source(label="embedder", location=embedder())
-    embedding = Embed(docs=leak_free, model=model, dimensions=384, max_tokens=256, batch_rows=32, dtype="bfloat16")
-    centroids = KMeans(
-        embeddings=embedding, clusters=None, sample_rows=5_000_000, iterations=20, seed=1, spherical=True
-    )
-    clusters = Assign(embeddings=embedding, centroids=centroids)
-    labels = LabelClusters(docs=leak_free, clusters=clusters, words_per_label=4, nearest=5, documents_per_cluster=200)
-    dots = ClusterMap(docs=leak_free, embeddings=embedding, clusters=clusters, max_rows=5000, seed=1)
-
-    # Even quality: a committee taught by example texts scores every document.
-    committee = Committee(
-        good=load("quality_good"), poor=load("quality_poor"), model=model, dimensions=384, max_tokens=256,
-        temperature=5.0, seed=1, folds=5,
-    )  # fmt: skip
-    scores = Score(docs=leak_free, embeddings=embedding, committee=committee)
-    select = Select(clusters=clusters, scores=scores, keep_share=0.8, min_quality=0.1, topic_cap=3.0)
-    opinions, carry = (clusters, scores), ("cluster", "quality", "weight")
-    verdicts = (select, *opted_out(leak_free, unique))
-    d1 = Keep(label="d1", docs=leak_free, verdicts=verdicts, opinions=opinions, carry=carry)
-    return d1, Topics(model, centroids, committee, labels, dots)
-
-
 def refined(name: str, verified: Keep, held: HeldOut, topics: Topics, scale: Scale) -> tuple[Keep, Decontaminate]:
     """The stages of D1 again: duplicates, leaks (rate of n-grams over 50 %; paper, A.4), quality."""
     empty = name == "d2"  # every text may have been refused; D3 has items of other origin
@@ -198,39 +163,27 @@ def refined(name: str, verified: Keep, held: HeldOut, topics: Topics, scale: Sca
     unique = Keep(label=f"{name}_unique", docs=parts, verdicts=(duplicates,), may_be_empty=empty)
     leaks = searched(name, unique, held)
     leak_free = Keep(label=f"{name}_leak_free", docs=unique, verdicts=(leaks,), may_be_empty=empty)
-    embedding = Embed(
-        label=f"{name}_embed", docs=leak_free, model=topics.model, dimensions=384, max_tokens=256, batch_rows=32,
-        dtype="bfloat16",
-    )  # fmt: skip
-    clusters = Assign(label=f"{name}_assign", embeddings=embedding, centroids=topics.centroids)
-    scores = Score(label=f"{name}_score", docs=leak_free, embeddings=embedding, committee=topics.committee)
     # The committee knows running text, so items only lose its very worst.
-    select = Select(
-        label=f"{name}_select", clusters=clusters, scores=scores, keep_share=1.0,
-        min_quality=0.1 if name == "d2" else 0.02, topic_cap=1e9,
-    )  # fmt: skip
-    kept = Keep(
-        label=name, docs=leak_free, verdicts=(select,), opinions=(clusters, scores), carry=("cluster", "quality"),
-        may_be_empty=empty,
-    )  # fmt: skip
-    return kept, leaks
+    return judged(name, leak_free, topics, min_quality=0.1 if name == "d2" else 0.02), leaks
 
 
-def packed(name: str, docs: Table, tokenizer: Tokenizer, scale: Scale) -> Pack:
-    """Whole documents in sequences."""
+def packed(name: str, docs: Table, tokenizer: Tokenizer, scale: Scale, repeats: Repeats | None = None) -> Pack:
+    """Whole documents in sequences, as often as their topic is to be read."""
     return Pack(
         label=f"{name}_packed", docs=docs, tokenizer=tokenizer, sequence_tokens=scale.paper.training.sequence_tokens,
-        token_bytes=2, seed=1, may_be_empty=True,
+        token_bytes=2, seed=1, repeats=repeats, may_be_empty=True,
     )  # fmt: skip
 
 
-def mixed(stage: str, sources: list[Pack], weights: tuple[float, ...], scale: Scale) -> Mixture:
+def mixed(stage: str, sources: dict[str, Pack], scale: Scale) -> Mixture:
     """Sequences by weight; a source that comes short gives its share to the others."""
-    paper, training = scale.paper, scale.paper.training
+    paper, training, prior = scale.paper, scale.paper.training, load_mixtures()
+    weights = prior.weights(stage)
     return Mixture(
-        label=f"{stage}_mixture", sources=tuple(sources), names=("D1", "D2", "D3")[: len(sources)], weights=weights,
-        tokens=int(paper.stage_1_tokens if stage == "stage_1" else paper.stage_2_tokens), max_epochs=16.0,
-        sequence_tokens=training.sequence_tokens, batch_sequences=training.batch_tokens // training.sequence_tokens,
+        label=f"{stage}_mixture", sources=tuple(sources[part] for part in weights), names=tuple(weights),
+        weights=tuple(weights.values()), max_epochs=prior.max_epochs, sequence_tokens=training.sequence_tokens,
+        tokens=int(paper.stage_1_tokens if stage == "stage_1" else paper.stage_2_tokens),
+        batch_sequences=training.batch_tokens // training.sequence_tokens,
     )  # fmt: skip
 
 

@@ -75,10 +75,10 @@ def tasks(d1: Keep, d2: Keep, llm: Writer, scale: Scale) -> Keep:
     return Keep(label="d3_verified", docs=joined, verdicts=(verify,))
 
 
-def answered(label: str, prompts: Table, llm: Writer, max_tokens: int, gpus: int) -> Generate:
+def answered(label: str, prompts: Table, llm: Writer, max_tokens: int, gpus: int, temperature: float = 0.8) -> Generate:
     """One answer for every prompt; a base model stops after 128 tokens."""
     return Generate(
         label=label, prompts=prompts, model=llm.model, llm=llm.llm, endpoint=llm.endpoint, chat=llm.chat,
-        max_tokens=max_tokens if llm.chat else 128, temperature=0.8, top_p=0.95, seed=1,
+        max_tokens=max_tokens if llm.chat else 128, temperature=temperature, top_p=0.95, seed=1,
         linger_seconds=60.0 if label == "d2_answers" else 0.0, gpus=gpus, replicas=8 if gpus else 1,
     )  # fmt: skip

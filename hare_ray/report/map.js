@@ -3,9 +3,10 @@
 (() => {
   const UNITS = 10000, RADIUS = 2.6, REACH = 12, MARGIN = 34, NAMED = 14;
   const GOLDEN_ANGLE = 137.508;  // neighbours in the legend get hues far apart
+  const SHADES = [0, -13, 11], EACH = 12;  // beyond a dozen hues alone are too close: lightness, in percent, tells them apart
   const data = JSON.parse(document.getElementById("dots-data").textContent);
   const canvas = document.getElementById("dots"), tip = document.getElementById("tip");
-  const items = [...document.querySelectorAll("#legend li")];
+  const items = [...document.querySelectorAll("#legend li[data-topic]")];
   const count = data.x.length;
   const members = data.names.map(() => []);
   data.topic.forEach((topic, i) => { if (topic >= 0) members[topic].push(i); });
@@ -19,7 +20,8 @@
 
   function paint() {
     const light = style("--dot-light"), chroma = style("--dot-chroma");
-    colours = data.names.map((_, t) => `oklch(${light} ${chroma} ${(25 + t * GOLDEN_ANGLE) % 360})`);
+    const shade = (t) => parseFloat(light) + SHADES[Math.floor(t / EACH) % SHADES.length];
+    colours = data.names.map((_, t) => `oklch(${shade(t)}% ${chroma} ${(25 + t * GOLDEN_ANGLE) % 360})`);
     items.forEach((item, t) => { item.querySelector(".dot").style.background = colours[t]; });
   }
 

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
-from hare_ray.report import cards, charts, records, sections, words
+from hare_ray.report import cards, charts, diagrams, quality, records, sections, words
+from hare_ray.report import topics as themes
 from hare_ray.report.curves import curves
 from hare_ray.report.funnel import Funnel
 from hare_ray.report.known import Known
 from hare_ray.report.reading import FINAL, Run
-from hare_ray.report.tally import Tally, tally
+from hare_ray.report.tally import DISAGREE, Tally, tally
 from hare_ray.report.training import Trained
 
 HERE = Path(__file__).parent
@@ -28,8 +30,8 @@ NAME = "report.html"
 
 NEEDED = {
     "map": ("cluster_map", "label_clusters"),
-    "topics": ("assign", "select", "label_clusters"),
-    "quality": ("score", "select", "committee"),
+    "topics": ("assign", FINAL, "label_clusters"),
+    "quality": ("score", FINAL, "committee"),
     "leaks": ("leak_index", "leak_free"),
 }
 """Section -> stages it shows."""
@@ -44,20 +46,25 @@ def render(root: str) -> str:
 def _page(run: Run, known: Known) -> str:
     path = known.funnel
     found = tally(run)
-    topics = sections.topic_names(run, found)
-    dots = sections.map_data(run, topics)
+    topics = themes.topic_names(run, found)
+    dots = themes.map_data(run, topics)
+    judges = quality.committee(run)
     context = {
         "root": run.root.url,
         "name": run.root.url.rstrip("/").rsplit("/", 1)[-1],
         "funnel": path,
         "tiles": _tiles(run, path, topics) + _model_tiles(known.trained),
-        "charts": _charts(path, found, topics),
+        "charts": _charts(path, found, topics, judges),
         "tally": found,
-        "topics": topics,
-        "table": sections.topic_table(topics, found),
+        "topics": topics[: themes.LISTED],
+        "unlisted": max(0, len(topics) - themes.LISTED),
+        "table": themes.topic_table(topics, found),
+        "coverage": themes.coverage(run, path, found),
+        "static": themes.static_models(run),
         "dots": dots,
         "dots_json": None if dots is None else _embedded(dots),
-        "committee": sections.committee(run),
+        "committee": judges,
+        "disagree": DISAGREE,
         "benchmarks": sections.benchmarks(run, path),
         "unable": sections.unable(run),
         "unchecked": sections.unchecked(run),
@@ -125,7 +132,7 @@ def _embedded(data: dict[str, Any]) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _tiles(run: Run, path: Funnel, topics: list[sections.Topic]) -> list[dict[str, str]]:
+def _tiles(run: Run, path: Funnel, topics: list[themes.Topic]) -> list[dict[str, str]]:
     """The key numbers: what, how much, in which words."""
     last = path.steps[-1] if path.steps else None
     final = run.rows(FINAL)
@@ -168,8 +175,14 @@ def _tile(label: str, value: str, note: str) -> dict[str, str]:
     return {"label": label, "value": value, "note": note}
 
 
-def _charts(path: Funnel, found: Tally | None, topics: list[sections.Topic]) -> dict[str, Markup]:
+def _charts(
+    path: Funnel, found: Tally | None, topics: list[themes.Topic], judges: quality.Committee | None
+) -> dict[str, Markup]:
     drawn = {}
+    if judges is not None and judges.calibration:
+        drawn["reliability"] = diagrams.reliability(judges.calibration)
+    if found is not None and found.clustered and found.before.topics > 1:
+        drawn["sizes"] = diagrams.rank_sizes(found.before.sizes, found.after.sizes if found.after else None)
     if path.steps:
         drawn["flow"] = charts.flow(path)
     if found is not None and found.scored:
@@ -177,8 +190,8 @@ def _charts(path: Funnel, found: Tally | None, topics: list[sections.Topic]) -> 
         drawn["histogram"] = charts.histogram(found.edges, found.before.histogram, after.histogram if after else None)
     if found is not None and found.scored and found.clustered and found.before.topics > 1:
         names = {topic.number: topic.label for topic in topics}
-        there = found.before.rows > 0
-        labels = [names.get(number, f"topic {number}") for number in there.nonzero()[0].tolist()]
-        means_after = found.after.topic_means()[there] if found.after else None
-        drawn["dumbbells"] = charts.dumbbells(labels, found.before.topic_means()[there], means_after)
+        numbers = np.sort(np.argsort(-found.before.rows, kind="stable")[: min(found.before.topics, themes.LISTED)])
+        labels = [names.get(number, f"topic {number}") for number in numbers.tolist()]
+        means_after = found.after.topic_means()[numbers] if found.after else None
+        drawn["dumbbells"] = charts.dumbbells(labels, found.before.topic_means()[numbers], means_after)
     return drawn

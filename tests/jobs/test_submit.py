@@ -56,7 +56,7 @@ def test_the_code_travels_to_every_node_and_environments_and_runs_do_not(nodes, 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("TOLD "))[5:])
     assert Path(told["python"]).parent == Path(sys.executable).parent
-    assert {"jobs/hare.py", "hare_ray/engine.py", "hare_ray/priors/open_points.toml"} <= set(told["files"])
+    assert {"jobs/hare.py", "hare_ray/engine.py", "hare_ray/priors/open_points.yaml"} <= set(told["files"])
     assert not [name for name in told["files"] if name.startswith((".venv", "runs"))]
     packages = told["packages"]
     assert len(packages) == 2

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
@@ -99,7 +100,8 @@ class Score(Annotate):
     def prepare(self, files: Files) -> PartFunction:
         def score(docs: pa.Table) -> pa.Table:
             quality = pa.array(number_after(docs, "quality")).cast(pa.float32())
-            return pa.table([quality, pa.nulls(len(docs), pa.float32())], schema=self.writes)
+            disagreement = pc.if_else(pc.less(quality, 0.5), 0.3, 0.1).cast(pa.float32())
+            return pa.table([quality, disagreement], schema=self.writes)
 
         return score
 
@@ -122,7 +124,7 @@ class Select(Gather):
                     continue
                 taken[topic] = taken.get(topic, 0) + 1
                 reasons.append("over_topic_cap" if taken[topic] > self.cap else None)
-            weights = pa.array([1.0] * len(reasons), pa.float32())
+            weights = pa.array([2.5 if topic == 1 else 1.0 for topic in topics], pa.float32())
             desk.write(part, pa.table([pa.array(reasons, pa.string()), weights], schema=self.writes))
 
 
@@ -136,6 +138,14 @@ class Write(Make):
         for name, value in self.content.items():
             (desk.folder / name).write_text(value if isinstance(value, str) else json.dumps(value))
         return {"rows": 0}
+
+
+class StaticModel(Write):
+    """What the report reads of a distilled model."""
+
+
+class Titles(Write):
+    """What the report reads of topics with titles."""
 
 
 class Certificate(Write):
@@ -195,15 +205,17 @@ def build(crawl: Path, names: list[str], cap: int, min_quality: float) -> dict[s
     free = Keep(label="leak_free", docs=unique, verdicts=(leaks,))
     assign = Assign(label="assign", docs=free)
     labels = [
-        {"cluster": n, "label": name, "words": name.split(), "rows": 1, "urls": [], "titles": []}
+        {"cluster": n, "label": name, "words": name.split(), "rows": 20, "urls": [], "titles": []}
         for n, name in enumerate(names)
     ]
+    told = {"titles": ["A <b>bold</b> title", None], "openings": ["", "how it begins"]}
+    labels[0] |= {**told, "sources": [{"source": "a.org", "rows": 15}, {"source": "b & c", "rows": 1}]}
     labelled = Write(label="label_clusters", content={"labels.json": labels}, docs=assign)
     picture = Picture(label="cluster_map", docs=free, clusters=assign)
     committee = Write(label="committee", content={"report.json": MEMBERS})
     score = Score(label="score", docs=free, committee=committee)
     select = Select(label="select", clusters=assign, scores=score, min_quality=min_quality, cap=cap)
-    d1 = Keep(label="d1", docs=free, verdicts=(select,))
+    d1 = Keep(label="d1", docs=free, verdicts=(select,), carry=("weight",))
     seen = {"final": {"corpora": ["D1 shards"], "rows": 7, "leaks": 2}}
     certificate = Certificate(label="stage_1_certificate", content={"certificate.json": seen}, docs=free)
     stages = (

@@ -81,13 +81,21 @@ def test_key_numbers_are_those_of_the_manifests(whole: Path, html: str) -> None:
 
 def test_topics_before_and_after_are_the_rows_of_the_tables(whole: Path, html: str) -> None:
     free, d1 = texts(whole, "leak_free"), texts(whole, "d1")
-    table = section(html, "topics")
-    for topic, name in enumerate(("rivers and banks", "ovens", "courts &amp; &lt;judges&gt;")):
-        row = table.split(f"<td>{name}</td>")[1].split("</tr>")[0]
-        cells = re.findall(r'<td class="n[^"]*">([^<]+)</td>', row)
+    for topic, name in enumerate(("rivers and banks", "ovens", "courts & <judges>")):
+        cells = topic_cells(html, name)
         before, after = ([t for t in side if f"topic={topic} " in t] for side in (free, d1))
-        assert cells[:2] == [str(len(before)), str(len(after))]
-        assert cells[3:5] == [f"{np.mean([quality(t) for t in side]):.3f}" for side in (before, after)]
+        assert cells[1:3] == [str(len(before)), str(len(after))]
+        assert cells[4] == ("2.50" if topic == 1 else "1.00")
+        for cell, side in zip(cells[5:7], (before, after), strict=True):
+            values = [quality(t) for t in side]
+            assert cell == f"{np.mean(values):.3f} \u00b1 {np.std(values):.2f}"
+
+
+def topic_cells(html: str, name: str) -> list[str]:
+    """Texts of the cells of a topic's line."""
+    lines = re.findall(r"<tr>(.*?)</tr>", section(html, "topics"), re.DOTALL)
+    found = [[plain(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line, re.DOTALL)] for line in lines]
+    return next(cells for cells in found if cells and cells[0] == name)
 
 
 def texts(whole: Path, name: str) -> list[str]:
@@ -109,6 +117,10 @@ def test_entropy_spread_and_histograms_agree_with_a_plain_computation(whole: Pat
         shares = [len(group) / len(rows) for group in groups]
         assert side.entropy == pytest.approx(-sum(s * math.log2(s) for s in shares))
         assert side.spread == pytest.approx(np.std([np.mean(group) for group in groups]), abs=1e-6)
+        around = [(q - np.mean(group)) ** 2 for group in groups for q in group]
+        assert side.within == pytest.approx(np.sqrt(np.mean(around)), abs=1e-6)
+        assert side.disagreeing == sum(quality(t) < 0.5 for t in rows)
+        assert side.sizes.tolist() == sorted(map(len, groups), reverse=True)
         assert side.mean == pytest.approx(np.mean([quality(t) for t in rows]), abs=1e-6)
         assert side.histogram.sum() == len(rows)
     assert (found.after.histogram <= found.before.histogram).all()
@@ -163,7 +175,7 @@ def test_the_same_directory_gives_the_same_page(whole: Path, html: str) -> None:
 
 
 def test_a_run_that_is_not_finished_says_what_is_missing_and_what_makes_it(whole: Path, tmp_path: Path) -> None:
-    for keep, waiting in (("unique", "cluster_map"), ("score", "select"), ("crawl", "d1")):
+    for keep, waiting in (("unique", "cluster_map"), ("score", "Waiting for d1"), ("crawl", "d1")):
         root = tmp_path / keep
         shutil.copytree(whole, root)
         order = Run.of(str(whole)).order
@@ -184,7 +196,7 @@ def test_topics_without_selection_show_only_what_was_before(whole: Path, tmp_pat
         shutil.rmtree(root / name)
     html = render(str(root))
     assert "<td>topic 0</td>" in section(html, "topics")
-    assert "select" in plain(section(html, "topics"))
+    assert "Waiting for d1, label_clusters" in plain(section(html, "topics"))
     assert "mean quality" in section(html, "quality")
     assert 'class="area after"' not in html
 
