@@ -35,6 +35,7 @@ EXTRAS = {
     "numba": "text",
     "faiss": "cpu",
     "sklearn": "cluster",
+    "scipy": "cluster",
     "sentence_transformers": "cluster",
     "torch": "cluster",
     "tokenizers": "tokens",

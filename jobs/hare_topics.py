@@ -69,8 +69,9 @@ def selected(leak_free: Keep, unique: Unique, scale: Scale, llm: Writer | None) 
     embed = embedded(leak_free, scale)
     embedding = embed("embed", leak_free)
     centroids = KMeans(
-        embeddings=embedding, clusters=None, sample_rows=5_000_000, iterations=20, seed=1, spherical=True
-    )
+        embeddings=embedding, clusters=None, sample_rows=5_000_000, iterations=20, seed=1, spherical=True,
+        gpus=min(scale.gpus, 1),
+    )  # fmt: skip
     clusters = Assign(embeddings=embedding, centroids=centroids)
 
     # Even quality: a committee, taught by labelled texts, scores every document.

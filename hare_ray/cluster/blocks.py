@@ -8,10 +8,11 @@ enough for 64 clusters, stays in the process that drives. Both ways give the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +47,8 @@ class Blocks:
     """One of every row: equal rows have equal ones."""
     held: tuple[Half, ...] | None
     """The blocks themselves, where they are in this process and not in the scratch."""
+    gpu: bool
+    """All work is done in this process, which has a GPU."""
 
     @property
     def rows(self) -> int:
@@ -57,14 +60,18 @@ class Blocks:
         """Different vectors."""
         return len(np.unique(self.hashes))
 
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        """The function of every item in order: in parallel, or one after the other where this process has the GPU."""
+        return map(function, items) if self.gpu else self.desk.map(function, items)
+
     def step(self, spherical: bool) -> Step:
         """One iteration over the blocks."""
         if self.held is not None:
-            return here(self.held, spherical)
+            return here(self.held, spherical, self.gpu)
 
-        def everywhere(centroids: Matrix) -> list[Partial]:
+        def everywhere(centroids: Matrix) -> Iterable[Partial]:
             self.desk.put(CENTROIDS_NAME, centroids.tobytes())
-            return self.desk.map(partial(_step, self.desk, self.dimensions, spherical), range(len(self.sizes)))
+            return self.map(partial(_step, self.desk, self.dimensions, spherical, self.gpu), range(len(self.sizes)))
 
         return everywhere
 
@@ -93,9 +100,9 @@ def block_name(number: int) -> str:
     return f"block-{number:05d}"
 
 
-def _step(desk: Desk, dimensions: int, spherical: bool, number: int) -> Partial:
+def _step(desk: Desk, dimensions: int, spherical: bool, gpu: bool, number: int) -> Partial:
     centroids = kept_matrix(desk, CENTROIDS_NAME, dimensions, np.float32)
-    return partial_of(kept_matrix(desk, block_name(number), dimensions), centroids, spherical)
+    return partial_of(kept_matrix(desk, block_name(number), dimensions), centroids, spherical, gpu)
 
 
 def _rows(desk: Desk, dimensions: int, item: tuple[int, NDArray[np.int64]]) -> Half:
@@ -103,7 +110,7 @@ def _rows(desk: Desk, dimensions: int, item: tuple[int, NDArray[np.int64]]) -> H
     return kept_matrix(desk, block_name(number), dimensions)[rows]
 
 
-def blocks_of(desk: Desk, embeddings: Table, sample: NDArray[np.int64]) -> Blocks:
+def blocks_of(desk: Desk, embeddings: Table, sample: NDArray[np.int64], gpu: bool) -> Blocks:
     """The vectors of the sampled row numbers in blocks."""
     dimensions = embeddings.schema().field("embedding").type.list_size
     edges = edges_of(desk, embeddings)
@@ -118,7 +125,7 @@ def blocks_of(desk: Desk, embeddings: Table, sample: NDArray[np.int64]) -> Block
         held, hashes = None, desk.map(partial(_keep, desk, embeddings), items)
     sizes = tuple(len(some) for some in hashes)
     joined = np.concatenate([np.empty(0, np.uint64), *hashes])
-    return Blocks(desk, dimensions, sizes, len(sample) - len(joined), joined, held)
+    return Blocks(desk, dimensions, sizes, len(sample) - len(joined), joined, held, gpu)
 
 
 def _part(desk: Desk, embeddings: Table, item: tuple[int, NDArray[np.int64]]) -> Half:

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from hare_ray.cluster.blocks import Blocks, blocks_of
-from hare_ray.cluster.lloyd import lloyd, start_rows, started
+from hare_ray.cluster.gpu import resources
+from hare_ray.cluster.lloyd import How, lloyd, start_rows, started
 from hare_ray.cluster.sample import normalised, stratified
-from hare_ray.cluster.two_level import MOST_ON_ONE_LEVEL, How, two_levels
-from hare_ray.stage import Make, Table
+from hare_ray.cluster.two_level import MOST_ON_ONE_LEVEL, two_levels
+from hare_ray.stage import Make, Needs, Table
 
 if TYPE_CHECKING:
     from hare_ray.gather import Desk
@@ -69,12 +70,19 @@ class KMeans(Make):
     seed: int
     spherical: bool
     """True: centroids get length 1 after every iteration (k-means by cosine), not only at the end."""
+    gpus: int = 0
+    """1: faiss on the GPU of one process does the work; 0: all CPUs do."""
 
     code: ClassVar[int] = 2
     imports: ClassVar[tuple[str, ...]] = ("sklearn",)
+    unidentified: ClassVar[frozenset[str]] = frozenset({"label", "gpus"})
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing."""
+        """Refuse numbers that mean nothing; say what the stage takes."""
+        if self.gpus not in (0, 1):
+            raise ValueError(f"{self!r}: given gpus={self.gpus}, expected 0 or 1; the sample is little work for one")
+        if self.gpus:
+            object.__setattr__(self, "needs", Needs(gpus=1))
         for name in ("clusters", "sample_rows", "iterations"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -84,6 +92,8 @@ class KMeans(Make):
 
     def make(self, desk: Desk) -> dict[str, int]:
         """Sample, cluster, write the centroids."""
+        if self.gpus:
+            resources()
         rows = sum(desk.rows(self.embeddings))
         if rows == 0:
             raise ValueError(
@@ -96,7 +106,7 @@ class KMeans(Make):
                 f"{self!r}: given clusters={wanted} for {len(sample)} sampled of {rows} rows; "
                 f"expected at most one per row, and {suggested_clusters(rows)} is a good number here"
             )
-        blocks = blocks_of(desk, self.embeddings, sample)
+        blocks = blocks_of(desk, self.embeddings, sample, gpu=self.gpus > 0)
         distinct = blocks.distinct
         clusters = self._possible(wanted, distinct, blocks)
         fit = self._fit(desk, blocks, clusters)
@@ -119,7 +129,7 @@ class KMeans(Make):
 
     def _fit(self, desk: Desk, blocks: Blocks, clusters: int) -> dict[str, int]:
         if clusters > MOST_ON_ONE_LEVEL:
-            how = How(iterations=self.iterations, seed=self.seed, spherical=self.spherical)
+            how = How(self.iterations, self.seed, self.spherical, blocks.gpu)
             both = two_levels(blocks, clusters, how, ROWS_PER_CLUSTER)
             np.save(desk.folder / CENTROIDS, normalised(both.fine))
             np.save(desk.folder / COARSE, normalised(both.coarse))

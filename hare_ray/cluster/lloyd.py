@@ -5,7 +5,8 @@ not matter, and the sums of blocks are added in float64 in one fixed order. So t
 one process and in a hundred. What a process holds is one block, the centroids and one set of sums.
 
 Nearest is a matrix product and the largest of each row. The product is all of the time (16,384 rows with 1,000
-centroids of 384 dimensions: 0.116 s of 0.118), so an index of faiss, which does the same product, is no faster.
+centroids of 384 dimensions: 0.116 s of 0.118), so an index of faiss, which does the same product, is no faster on a
+CPU; on a GPU it is faiss that does it.
 
 Start: greedy k-means++ (of 2 + log k candidates the one that helps most), several times on a bounded sample, each
 taken some iterations further; the best mean similarity goes on. Among starts of the same vectors that mean goes along
@@ -20,7 +21,7 @@ equal. The row farthest away, the other usual choice, is mostly noise and stays 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hare_ray.cluster.gpu import nearest_by_faiss
 from hare_ray.cluster.sample import normalised, stratified
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Fit:
     """Clusters without rows in the last iteration."""
 
 
-Step = Callable[[Matrix], list[Partial]]
+Step = Callable[[Matrix], Iterable[Partial]]
 """All blocks, in order, for given centroids."""
 
 
@@ -124,18 +126,19 @@ def added(vectors: Matrix, cluster: NDArray[np.int32], clusters: int) -> Matrix:
     return csr_array((ones, order, np.concatenate([[0], ends])), shape=(clusters, len(vectors))) @ vectors
 
 
-def partial_of(block: NDArray[np.float16], centroids: Matrix, spherical: bool) -> Partial:
+def partial_of(block: NDArray[np.float16], centroids: Matrix, spherical: bool, gpu: bool = False) -> Partial:
     """One block."""
     vectors = block.astype(np.float32)
     with one_thread():
-        cluster, score = nearest(vectors, centroids, spherical)
+        found = nearest_by_faiss(vectors, centroids, spherical, gpu) if gpu else nearest(vectors, centroids, spherical)
+        cluster, score = found
         scores = np.bincount(cluster, weights=score, minlength=len(centroids)).astype(np.float64)
         return Partial(added(vectors, cluster, len(centroids)), cluster, scores)
 
 
-def here(blocks: Sequence[NDArray[np.float16]], spherical: bool) -> Step:
-    """All blocks in this process."""
-    return lambda centroids: [partial_of(block, centroids, spherical) for block in blocks]
+def here(blocks: Sequence[NDArray[np.float16]], spherical: bool, gpu: bool = False) -> Step:
+    """All blocks in this process, one after the other."""
+    return lambda centroids: (partial_of(block, centroids, spherical, gpu) for block in blocks)
 
 
 def cut(vectors: NDArray[np.float16]) -> list[NDArray[np.float16]]:
@@ -149,14 +152,15 @@ def lloyd(step: Step, start: Matrix, iterations: int, spherical: bool) -> Fit:
     before = np.empty(0, np.int32)
     fit = Fit(start, -math.inf, 0, 0, 0)
     for iteration in range(1, iterations + 1):
-        partials = step(centroids)
-        cluster = np.concatenate([partial.cluster for partial in partials])
-        moved = int(np.count_nonzero(cluster != before)) if iteration > 1 else len(cluster)
-        counts = np.bincount(cluster, minlength=len(start))
+        found: list[NDArray[np.int32]] = []
         sums, scores = np.zeros(start.shape), np.zeros(len(start))
-        for partial in partials:
+        for partial in step(centroids):
             sums += partial.sums
             scores += partial.scores
+            found.append(partial.cluster)
+        cluster = np.concatenate(found)
+        moved = int(np.count_nonzero(cluster != before)) if iteration > 1 else len(cluster)
+        counts = np.bincount(cluster, minlength=len(start))
         wide = counts * (1.0 if spherical else 0.5) - scores  # half the squared distances of vectors of length 1
         centroids = _refilled(_updated(sums, counts, spherical), counts, wide, iteration)
         empty = int(np.count_nonzero(counts == 0))
@@ -235,7 +239,18 @@ def start_rows(rows: int, clusters: int) -> int:
     return min(rows, max(MIN_START_ROWS, START_ROWS_PER_CLUSTER * clusters))
 
 
-def fitted(vectors: NDArray[np.float16], clusters: int, iterations: int, seed: int, spherical: bool) -> Fit:
+@dataclass(frozen=True)
+class How:
+    """What a k-means in one process must know."""
+
+    iterations: int
+    seed: int
+    spherical: bool
+    gpu: bool
+
+
+def fitted(vectors: NDArray[np.float16], clusters: int, how: How) -> Fit:
     """k-means of a matrix in this process."""
-    first = vectors[stratified(len(vectors), start_rows(len(vectors), clusters), seed)]
-    return lloyd(here(cut(vectors), spherical), started(first, clusters, seed, spherical), iterations, spherical)
+    first = vectors[stratified(len(vectors), start_rows(len(vectors), clusters), how.seed)]
+    start = started(first, clusters, how.seed, how.spherical)
+    return lloyd(here(cut(vectors), how.spherical, how.gpu), start, how.iterations, how.spherical)

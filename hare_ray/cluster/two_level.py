@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hare_ray.cluster.blocks import Blocks, Half, block_name, kept_matrix
-from hare_ray.cluster.lloyd import Fit, Matrix, fitted, nearest, one_thread
+from hare_ray.cluster.lloyd import Fit, How, Matrix, fitted, nearest, one_thread
 from hare_ray.cluster.sample import stratified
 
 if TYPE_CHECKING:
@@ -48,22 +48,13 @@ class TwoLevels:
     empty: int
 
 
-@dataclass(frozen=True)
-class How:
-    """What a cell's task must know."""
-
-    iterations: int
-    seed: int
-    spherical: bool
-
-
 def two_levels(blocks: Blocks, clusters: int, how: How, rows_per_cluster: int) -> TwoLevels:
     """Fit both levels."""
     blocks.keep()
     desk = blocks.desk
     cells = math.isqrt(clusters)
     trained = blocks.take(stratified(blocks.rows, rows_per_cluster * cells, how.seed))
-    coarse = fitted(trained, cells, how.iterations, how.seed, how.spherical).centroids
+    coarse = fitted(trained, cells, how).centroids
     desk.put(COARSE_NAME, coarse.tobytes())
     starts = range(0, len(blocks.sizes), STRETCH)
     items = [(start, min(start + STRETCH, len(blocks.sizes))) for start in starts]
@@ -74,7 +65,7 @@ def two_levels(blocks: Blocks, clusters: int, how: How, rows_per_cluster: int) -
     wanted = shares(sizes, distinct, clusters)
     filled = np.flatnonzero(sizes)
     tasks = [(int(number), [start for start, _ in items], int(wanted[number])) for number in filled]
-    fits: list[Fit] = desk.map(partial(_fit, desk, blocks.dimensions, how), tasks)
+    fits: list[Fit] = list(blocks.map(partial(_fit, desk, blocks.dimensions, how), tasks))
     return TwoLevels(
         coarse=coarse[filled],
         offsets=np.concatenate([[0], np.cumsum(wanted[filled])]),
@@ -118,4 +109,4 @@ def _cut(desk: Desk, dimensions: int, spherical: bool, item: tuple[int, int]) ->
 def _fit(desk: Desk, dimensions: int, how: How, item: tuple[int, list[int], int]) -> Fit:
     cell, starts, clusters = item
     rows: list[Half] = [kept_matrix(desk, _cell_name(cell, start), dimensions) for start in starts]
-    return fitted(np.concatenate(rows), clusters, how.iterations, how.seed, how.spherical)
+    return fitted(np.concatenate(rows), clusters, how)

@@ -1,5 +1,7 @@
 """k-means: planted topics, a reference, other layouts of the same rows, bad input."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from hare_ray.cluster import KMeans, suggested_clusters
 from hare_ray.cluster.blocks import hashes_of
+from hare_ray.cluster.gpu import nearest_by_faiss
 from hare_ray.cluster.lloyd import cut as blocks_of_rows
 from hare_ray.cluster.lloyd import here, lloyd, nearest, plus_plus
 from hare_ray.cluster.sample import stratified
@@ -233,3 +236,27 @@ def test_equal_rows_have_equal_hashes_and_others_do_not():
     minus = np.zeros((2, DIMENSIONS), np.float16)
     minus[1] = -0.0
     assert len(np.unique(hashes_of(minus))) == 1
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+def test_faiss_finds_the_same_centroids_as_the_product(spherical):
+    rng = np.random.default_rng(0)
+    vectors, centroids = (rng.normal(size=(rows, 24)).astype(np.float32) for rows in (500, 40))
+    cluster, score = nearest(vectors, centroids, spherical)
+    found, theirs = nearest_by_faiss(vectors, centroids, spherical, gpu=False)
+    assert (found == cluster).all()
+    np.testing.assert_allclose(theirs, score, rtol=1e-4, atol=1e-4)
+
+
+def test_a_gpu_that_is_not_there_is_named():
+    import faiss
+
+    if hasattr(faiss, "StandardGpuResources"):
+        pytest.skip("this faiss can use GPUs")
+    asked = KMeans(embeddings=VECTORS, clusters=2, sample_rows=10, iterations=2, seed=1, spherical=True, gpus=1)
+    assert asked.needs.gpus == 1
+    assert asked.fingerprint == dataclasses.replace(asked, gpus=0).fingerprint
+    with pytest.raises(ValueError, match="install faiss-gpu-cu12"):
+        asked.make(None)
+    with pytest.raises(ValueError, match="expected 0 or 1"):
+        dataclasses.replace(asked, gpus=2)
