@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hare_ray.mixing import halves, mixed
 from hare_ray.stage import Stage, Table
 
 if TYPE_CHECKING:
@@ -44,9 +45,6 @@ ROUND_PARTS = 1024
 
 NONE = np.uint64(2**64 - 1)
 """A key that no row reaches: its quality would be no number."""
-
-_FINISHERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-"""The multipliers of splitmix64."""
 
 Counts = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ascending codes and how often each was met."""
@@ -199,17 +197,8 @@ def _from(key: NDArray[np.uint64], low: int) -> NDArray[np.uint64]:
 
 def id_hashes(ids: pa.ChunkedArray) -> NDArray[np.uint64]:
     """63 well mixed bits of every document's id, so that one more than any of them is still a number."""
-    column = ids.combine_chunks()
-    whole = np.frombuffer(memoryview(column.buffers()[1]), "<u8").reshape(-1, 2) if len(column) else np.empty((0, 2))
-    words = whole[column.offset : column.offset + len(column)].astype(np.uint64)
-    return _mixed(_mixed(words[:, 0]) ^ words[:, 1]) >> np.uint64(1)
-
-
-def _mixed(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finisher of splitmix64."""
-    key = (key ^ (key >> np.uint64(30))) * _FINISHERS[0]
-    key = (key ^ (key >> np.uint64(27))) * _FINISHERS[1]
-    return key ^ (key >> np.uint64(31))
+    wide = halves(ids.combine_chunks())
+    return mixed(mixed(wide[:, 0]) ^ wide[:, 1]) >> np.uint64(1)
 
 
 @dataclass(frozen=True)
@@ -233,7 +222,8 @@ class Documents:
             topic[dropped.to_numpy()] = -1
         quality = np.zeros(len(topic), np.float32)
         if self.scores is not None:
-            quality = self.desk.read(self.scores, part, ("quality",)).column("quality").to_numpy()
+            scores = self.desk.read(self.scores, part, ("quality",)).column("quality")
+            quality = scores.to_numpy().astype(np.float32)  # half of a key; what differs less is equal
         if missing := int(np.isnan(quality).sum()):
             raise ValueError(
                 f"{self.scores!r}: given {missing} of {len(quality)} rows in part {part} whose quality is no number, "
@@ -243,12 +233,24 @@ class Documents:
 
 
 def check_tables(stage: Stage, docs: Table, others: tuple[Table | None, ...], verdicts: tuple[Table, ...]) -> None:
-    """Refuse tables whose rows are not the same documents, and verdicts without a reason."""
+    """Refuse tables whose rows are not the same documents, and those that lack what is read of them.
+
+    `others` are the clusters and the scores, if any.
+    """
     for other in (*others, *verdicts):
         if other is not None and other.base is not docs.base:
             raise ValueError(
                 f"{stage!r} joins {docs!r} on base {docs.base!r} with {other!r} on base {other.base!r}; "
                 "rows join by position, so all must speak of one and the same base object"
+            )
+    for other, name in zip(others, ("cluster", "quality"), strict=True):
+        if other is None:
+            continue
+        kinds = {field.name: field.type for field in other.schema()}
+        if name not in kinds or not (pa.types.is_integer(kinds[name]) or pa.types.is_floating(kinds[name])):
+            raise ValueError(
+                f"{stage!r}: given {other!r} with the columns {kinds}, expected a column of numbers {name!r}; "
+                f"give the stage that writes {name!r}"
             )
     for verdict in verdicts:
         if "reason" not in verdict.schema().names:

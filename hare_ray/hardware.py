@@ -14,7 +14,10 @@ from typing import Any
 
 import psutil
 
-NAMED = ("hare_ray", "ray", "torch", "numpy", "pyarrow", "numba", "resiliparse", "faiss-cpu", "sentence-transformers")
+NAMED = (
+    "hare_ray", "ray", "torch", "numpy", "scipy", "scikit-learn", "pyarrow", "numba", "resiliparse", "faiss-gpu-cu12",
+    "sentence-transformers", "tokenizers",
+)  # fmt: skip
 """Packages whose versions a manifest records."""
 
 SAMPLE_SECONDS = 0.5

@@ -124,6 +124,8 @@ class Outlook:
         stay = len(self.states) - len(anew) - len(fresh)
         if anew:
             told.append(f"{len(anew)} of {len(self.states)} stages would be made anew: {', '.join(anew)}; {stay} stay")
+        elif stay:  # an edit of what this recipe does not read must not be met with silence
+            told.append(f"nothing would be made anew: {stay} of {len(self.states)} stages stay as they are")
         if fresh and (stay or anew):
             told.append(f"{len(fresh)} of {len(self.states)} stages were not made yet: {', '.join(fresh)}")
         if self.redo:

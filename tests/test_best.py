@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hare_ray.best
-from hare_ray.best import Contest, best, counted, id_hashes
+from hare_ray.best import Contest, Documents, best, check_tables, counted, id_hashes
+from hare_ray.stage import Annotate, Table
 
 
 def in_turn(function, items):
@@ -107,3 +108,59 @@ def test_hashes_of_ids_heed_slices_and_are_spread():
     assert len(id_hashes(ids.slice(0, 0))) == 0
     sixteenths = np.bincount((hashes >> np.uint64(59)).astype(int), minlength=16)
     assert abs(sixteenths - 256).max() < 6 * 16  # six standard deviations
+
+
+class Docs(Table):
+    writes = pa.schema([pa.field("id", pa.binary(16))])
+
+
+class Opinion(Annotate):
+    docs: Table
+    column: str
+    kind: str
+
+    def schema(self):
+        return pa.schema([pa.field(self.column, pa.type_for_alias(self.kind))])
+
+
+DOCS = Docs()
+
+
+def opinion(column, kind):
+    return Opinion(label=f"{column}_{kind}", docs=DOCS, column=column, kind=kind)
+
+
+class Desk:
+    def __init__(self, **tables):
+        self.tables = tables
+
+    def read(self, stage, part, columns):
+        return self.tables[stage.name].select(list(columns))
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int32"])
+def test_quality_of_any_number_type_decides(kind):
+    ids = pa.array([bytes([n]) * 16 for n in range(4)], pa.binary(16))
+    topics, scores = opinion("cluster", "int32"), opinion("quality", kind)
+    quality = pa.array([1, 3, 0, 2]).cast(kind)
+    desk = Desk(
+        docs=pa.table({"id": ids}), cluster_int32=pa.table({"cluster": pa.array([0] * 4, pa.int32())}),
+        **{scores.name: pa.table({"quality": quality})},
+    )  # fmt: skip
+    check_tables(scores, DOCS, (topics, scores), ())
+    rows = Documents(desk, DOCS, topics, scores, ())
+    sizes = counted(in_turn, rows, 1)
+    assert best(in_turn, rows, 1, np.array([2]), sizes).admit(rows(0)).tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("clusters", "scores", "message"),
+    [
+        (opinion("topic", "int32"), None, "expected a column of numbers 'cluster'"),
+        (opinion("cluster", "string"), None, "expected a column of numbers 'cluster'"),
+        (opinion("cluster", "int32"), opinion("score", "float32"), "expected a column of numbers 'quality'"),
+    ],
+)
+def test_tables_without_the_columns_are_refused(clusters, scores, message):
+    with pytest.raises(ValueError, match=message):
+        check_tables(DOCS, DOCS, (clusters, scores), ())

@@ -10,7 +10,16 @@ from hare_ray.priors import PARTS, load_mixtures, load_seed_tokens, load_sources
 from hare_ray.priors.benchmarks import load_benchmark_forms, load_leaderboard
 from hare_ray.priors.paper import load_open
 from hare_ray.priors.prompts import load_prompts, load_refusals
-from hare_ray.priors.quality import CRITERIA, FORM, SLOT, Rubric, examples_file, load_examples, load_rubric
+from hare_ray.priors.quality import (
+    CRITERIA,
+    FORM,
+    SLOT,
+    Examples,
+    Rubric,
+    examples_file,
+    load_examples,
+    load_rubric,
+)
 from hare_ray.priors.reading import parse
 from hare_ray.priors.tasks import load_forms, load_templates
 
@@ -57,17 +66,52 @@ def test_the_first_stage_reads_d1_and_the_second_everything_by_weight():
 
 @pytest.mark.parametrize("label", ["good", "poor"])
 def test_examples_are_many_short_and_different(label):
-    texts = [text for text, kind in load_examples() if kind == label]
+    texts = [text for text, side, _ in load_examples() if side == label]
     assert len(texts) >= 60
     assert len(set(texts)) == len(texts)
     assert not [text for text in texts if not 200 <= len(text) <= 800]
+    kinds = Counter(kind for _, side, kind in load_examples() if side == label)
+    assert 5 <= len(kinds) <= 8
+    assert min(kinds.values()) >= 4
 
 
 def test_no_example_is_both_good_and_poor_and_their_file_is_there():
     examples = load_examples()
-    assert {kind for _, kind in examples} == {"good", "poor"}
-    assert len({text for text, _ in examples}) == len(examples)
+    assert {side for _, side, _ in examples} == {"good", "poor"}
+    assert len({text for text, _, _ in examples}) == len(examples)
     assert examples[0][0][:40] in Path(examples_file()).read_text(encoding="utf-8")
+
+
+EXAMPLES = """
+good:
+  - {kind: story, texts: [a, b]}
+  - {kind: proof, texts: [c]}
+poor:
+  - {kind: menu_of_a_page, texts: [d]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        ("texts: [c]", "texts: [d]", r"line 2: given \['d'\] as good and as poor; a text is either"),
+        ("texts: [c]", "texts: [b]", r"line 2: good texts: given \['b'\] more than once"),
+        ("kind: proof", "kind: story", r"line 2: kinds of good texts: given \['story'\] more than once"),
+        ("texts: [c]", "texts: []", "line 4: good: given no texts of the kind 'proof'"),
+        ("kind: proof", "kind: Long-winded proof", "line 4: good: given kind .* 'long_winded_proof'"),
+        ("kind: proof", "kind: _", "line 4: good: given kind .* 'news_reports'"),
+        ("kind: proof", "sort: proof", "line 4: sort: there is no such key here"),
+        ("{kind: proof, texts: [c]}", "a text of the old form", "line 4: .*expected entries such as"),
+        ("  - {kind: menu_of_a_page, texts: [d]}", "  []", "line 2: given 2 good and 0 poor kinds"),
+    ],
+)
+def test_examples_that_teach_nothing_are_refused(was, now, told):
+    found = tuple(parse(EXAMPLES, Examples, "mine.yaml"))
+    assert found == (
+        ("a", "good", "story"), ("b", "good", "story"), ("c", "good", "proof"), ("d", "poor", "menu_of_a_page"),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=f"mine.yaml, {told}"):
+        parse(EXAMPLES.replace(was, now), Examples, "mine.yaml")
 
 
 def test_the_rubric_shows_criteria_text_and_form_once_each():
@@ -86,7 +130,7 @@ RUBRIC = """
 criteria: [{point: a, not_so: b}, {point: c, not_so: d}, {point: e, not_so: f}, {point: g, not_so: h},
   {point: i, not_so: j}]
 prompt: 'Judge by {criteria} the text {text}. {form}'
-form: 'Score: n'
+form: 'Score: n from 0 to 5.'
 max_words: 9
 """
 
@@ -97,13 +141,20 @@ max_words: 9
         (" the text {text}", "", r"prompt: given \{text\} 0 times, expected it once"),
         ("{form}", "{form} {form}", r"prompt: given \{form\} 2 times"),
         ("{point: a, not_so: b}, ", "", "given 4 criteria, expected 5"),
-        ("Score: n", "Points", "expected words that hold 'Score: n'"),
+        ("Score: n", "Points", "form: given .* expected words that hold 'Score: n'"),
+        ("from 0 to 5", "from 0 to 10", "form: given the numbers 0, 10, expected 0 and 5 and no other"),
+        ("from 0 to 5", "from 1 to 5", "form: given the numbers 1, 5"),
+        ("from 0 to 5", "from 0 to 5, such as 2.5", "form: given the numbers 0, 5, 2.5"),
+        (" from 0 to 5", "", "form: given the numbers none"),
         ("9", "0", "given max_words=0"),
+        ("9", "20001", "given max_words=20001, expected 1 to 20000"),
     ],
 )
 def test_a_rubric_that_cannot_be_asked_is_refused(was, now, told):
     assert parse(RUBRIC, Rubric, "mine.yaml").fill("T").startswith("Judge by - a (b)\n- c (d)\n")
-    with pytest.raises(ValueError, match=f"mine.yaml, line 2: .*{told}"):
+    key = next(name for name in ("prompt", "form", "max_words", "criteria") if name in told)
+    line = RUBRIC[: RUBRIC.index(f"\n{key}:")].count("\n") + 2
+    with pytest.raises(ValueError, match=f"mine.yaml, line {line}: .*{told}"):
         parse(RUBRIC.replace(was, now), Rubric, "mine.yaml")
 
 

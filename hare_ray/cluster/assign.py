@@ -41,7 +41,7 @@ class Assign(Annotate):
             pa.field("similarity", pa.float32(), nullable=False),
         ]
     )
-    imports: ClassVar[tuple[str, ...]] = ("sklearn",)
+    imports: ClassVar[tuple[str, ...]] = ("threadpoolctl",)
     reads: ClassVar[tuple[str, ...] | None] = ("embedding",)
 
     def prepare(self, files: Files) -> PartFunction:

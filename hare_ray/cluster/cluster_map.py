@@ -62,7 +62,7 @@ class ClusterMap(Make):
     """Points in the picture. 2,000 take about 5 s; time grows like n log n."""
     seed: int
 
-    imports: ClassVar[tuple[str, ...]] = ("sklearn",)
+    imports: ClassVar[tuple[str, ...]] = ("sklearn", "threadpoolctl")
 
     def __post_init__(self) -> None:
         """Refuse tables that do not belong together and numbers that mean nothing."""

@@ -74,7 +74,7 @@ class KMeans(Make):
     """1: faiss on the GPU of one process does the work; 0: all CPUs do."""
 
     code: ClassVar[int] = 2
-    imports: ClassVar[tuple[str, ...]] = ("sklearn",)
+    imports: ClassVar[tuple[str, ...]] = ("scipy", "threadpoolctl")
     unidentified: ClassVar[frozenset[str]] = frozenset({"label", "gpus"})
 
     def __post_init__(self) -> None:
@@ -89,6 +89,10 @@ class KMeans(Make):
                 raise ValueError(f"{self!r}: given {name}={value}, expected at least 1")
         if not 0 <= self.seed < SEED_LIMIT:
             raise ValueError(f"{self!r}: given seed={self.seed}, expected 0 to {SEED_LIMIT - 1}")
+
+    def required_packages(self) -> tuple[str, ...]:
+        """With a GPU also faiss, which nothing uses on a CPU."""
+        return (*self.imports, "faiss") if self.gpus else self.imports
 
     def make(self, desk: Desk) -> dict[str, int]:
         """Sample, cluster, write the centroids."""

@@ -162,7 +162,7 @@ def lloyd(step: Step, start: Matrix, iterations: int, spherical: bool) -> Fit:
         moved = int(np.count_nonzero(cluster != before)) if iteration > 1 else len(cluster)
         counts = np.bincount(cluster, minlength=len(start))
         wide = counts * (1.0 if spherical else 0.5) - scores  # half the squared distances of vectors of length 1
-        centroids = _refilled(_updated(sums, counts, spherical), counts, wide, iteration)
+        centroids = _refilled(_updated(centroids, sums, counts, spherical), counts, wide, iteration)
         empty = int(np.count_nonzero(counts == 0))
         fit = Fit(centroids, float(scores.sum()) / len(cluster), iteration, moved, empty)
         if moved == 0 and fit.empty == 0:
@@ -171,9 +171,13 @@ def lloyd(step: Step, start: Matrix, iterations: int, spherical: bool) -> Fit:
     return fit
 
 
-def _updated(sums: NDArray[np.float64], counts: NDArray[np.int64], spherical: bool) -> Matrix:
+def _updated(centroids: Matrix, sums: NDArray[np.float64], counts: NDArray[np.int64], spherical: bool) -> Matrix:
+    """The means; a spherical cluster whose rows cancel each other has no direction, and keeps the one it had."""
     means = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-    return normalised(means) if spherical else means
+    if not spherical:
+        return means
+    lost = np.einsum("ij,ij->i", means, means) < TINY
+    return np.where(lost[:, None], centroids, normalised(means))
 
 
 def _refilled(centroids: Matrix, counts: NDArray[np.int64], wide: NDArray[np.float64], iteration: int) -> Matrix:

@@ -89,7 +89,7 @@ class StaticModel(Make):
     dtype: str
     seed: int
 
-    imports: ClassVar[tuple[str, ...]] = ("numba", "scipy", "sentence_transformers")
+    imports: ClassVar[tuple[str, ...]] = ("numba", "scipy", "sentence_transformers", "threadpoolctl", "torch")
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
@@ -168,7 +168,9 @@ class StaticModel(Make):
     def _teacher(self, desk: Desk, kind: str, texts: pa.Array, size: int) -> NDArray[np.float32]:
         """What the teacher says of texts, task by task; what a killed run has put aside is not asked again."""
         kept = Root(desk.lasting)
-        items = [(f"{kind}-{start:09d}.npy", texts.slice(start, size)) for start in range(0, len(texts), size)]
+        # copies: a slice that travels to a worker takes the whole column along
+        parts = [pa.concat_arrays([texts.slice(start, size)]) for start in range(0, len(texts), size)]
+        items = [(f"{kind}-{number * size:09d}.npy", part) for number, part in enumerate(parts)]
         done = set(kept.names(""))
         plan = Plan(
             dimensions=self.dimensions,

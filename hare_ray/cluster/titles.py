@@ -8,9 +8,11 @@ the topic's words and its nearest documents as labels.json has them, by title or
 begin. It is emitted by the row of the document nearest to the centroid, so that prompts lie in parts as documents do
 and any stage that answers prompts can answer these.
 
-An answer gives a title by its first line that is not empty, freed of quotes, markup and what leads to it ("Title:"). It
-counts only with `MAX_WORDS` words or less, which also tells titles from refusals and explanations. A topic without a
-title keeps its words; the books say how many.
+An answer gives a title by its first line that is not empty, freed of quotes, markup, numbers and what leads to it
+("Title:", "Sure! Here is the title:"). What a reasoning model thinks aloud is no part of its answer, whether it opens
+with <think> or, where the chat template opens it, only ends with </think>. A title counts only with `MAX_WORDS` words
+or less, which also tells titles from refusals and explanations. A topic without a title keeps its words; the books say
+how many.
 """
 
 from __future__ import annotations
@@ -42,7 +44,21 @@ MAX_CHARACTERS = 100
 STOP = "stop"
 """`finish` of an answer that the LLM ended by itself; one that was cut off counts if its first line is whole."""
 
-LEADS = re.compile(r"^(?:the\s+)?(?:topic(?:'s)?\s+)?(?:title|topic|answer)(?:\s+is)?(?:\s*:|\s+-)\s+", re.IGNORECASE)
+LEADS = re.compile(
+    r"""^(?: \(?[0-9]{1,2}[.):]\s+ | [-+\u2022]\s+                                   # a list's number or sign
+    | (?:sure|certainly|of\ course|absolutely|okay|ok)(?:\s*[,!.:]+(?:\s+|$)|$)      # politeness
+    | here(?:\s+is|\s+are|['\u2019]s)\b[^:]*:\s*
+    | (?:the\s+)?(?:(?:final|suggested|short|possible)\s+)?(?:topic(?:['\u2019]s)?\s+)?
+      (?:title|topic|answer)(?:\s+is)?(?:[\s*_]*:[*_]*(?:\s+|$)|\s+-\s+))""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What may stand before a title, on its line or on one of its own."""
+
+THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+"""Where a reasoning model ends to think aloud."""
+
+TAG = re.compile(r"<[/|]?[a-z][^<>]*>?", re.IGNORECASE)
+"""Markup, or what a chat template leaves; no title holds it."""
 
 MARKS = " \t*_#`\"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 """Quotes and markup around a title."""
@@ -130,6 +146,8 @@ class Titles(Make):
     answers: Table
     """What an LLM answered: `answer` and `finish`, row for row."""
 
+    code: ClassVar[int] = 2
+
     def __post_init__(self) -> None:
         """Refuse answers to other prompts."""
         if self.answers.base is not self.prompts.base:
@@ -165,13 +183,21 @@ class Titles(Make):
 
 def cleaned(answer: str, whole: bool) -> str:
     """The title that an answer gives, '' where it gives none; `whole`: the LLM ended by itself."""
-    lines = answer.strip().splitlines()
-    if not lines or (not whole and len(lines) < 2):
-        return ""
-    title = LEADS.sub("", lines[0].strip(MARKS)).strip(MARKS)
+    lines = THOUGHT.split(answer)[-1].strip().splitlines()
+    if not whole:
+        lines = lines[:-1]
+    title = next(filter(None, map(freed, lines)), "")
     title = " ".join(title.rstrip(".").split()).strip(MARKS)
     if not 1 <= len(title.split()) <= MAX_WORDS or len(title) > MAX_CHARACTERS or title.endswith(":"):
         return ""
-    if REFUSALS.match(title) or title.lower() in NO_TITLES or not any(letter.isalpha() for letter in title):
+    if REFUSALS.match(title) or TAG.search(title) or title.lower() in NO_TITLES:
         return ""
-    return title
+    return title if any(letter.isalpha() for letter in title) else ""
+
+
+def freed(line: str) -> str:
+    """A line without quotes, markup and all that leads to a title; '' if nothing else is in it."""
+    line, before = line.strip(MARKS), None
+    while line != before:
+        line, before = LEADS.sub("", line).strip(MARKS), line
+    return line

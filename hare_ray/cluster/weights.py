@@ -2,16 +2,24 @@
 
     documents n_t, group of each topic, prior -> Plan: documents kept of each topic, and how often each is read
 
-With k topics, temperature T, cap c and max_epochs E, a topic is wanted to be
+A group is the topics of one target, or the rest: all that no target names. Two rules, the inner one first.
 
-    s_t = share of its group * n_t^(1/T) / sum over its group of n^(1/T)
+Inside the rest (temperature T, cap c, max_epochs E). Of the k topics of at least min_documents, N documents together,
 
-of the corpus, where a group is the topics of one target, or all that no target names, which share what is left. Of
-a corpus of X documents per epoch it gets x_t = min(lambda * s_t, E n_t, c X / k): a topic at a limit stays there, and
-the others get more in proportion (water-filling, first inside its group, so that targets are met where they can be,
-then among groups). X is the number of documents there are, or less where the limits leave no other way: the largest X
-with sum of min(E n_t, c X / k) >= X, which is concave in X, so that bisection finds it. As shares follow counts alone,
-topics may be many and documents any number.
+    x_t = min(E n_t, N n_t^(1/T) / sum of n^(1/T), c / k * sum of x)
+
+A topic over its share is cut to it. One that is short is repeated, and what it cannot fill goes to nobody: were it
+given back, the large topics would be refilled to what they were, and without repeats T would do nothing. Taking the
+total down until every share is met would be the other way, and leave of all topics what the smallest has. The cap's
+equation is concave in the limit, so that bisection finds the largest. Smaller topics stay as they are: never repeated,
+and no share is computed from them, or a topic of one document would bring all others down to one.
+
+Among the groups. X documents per epoch have s_g X of a target, at most E n_t of each of its topics, and the rest is the
+rest, scaled as a whole. X is the largest total, up to the documents there are, for which the rest has enough: so a
+target over its share is cut to exactly that. If a target is still short, X comes down to where it is not, but by
+`max_cut` of itself at most; targets of no or only small topics are left out of that. Inside a target topics get in
+proportion to n^(1/T), and what one cannot take goes to its neighbours (water-filling), since the target's share is
+what was asked for; no cap holds there. If no topic is left over, the targets' shares are scaled to 1.
 
 x_t below n_t keeps the best x_t documents, each read once. A weight below 1 for all of them would be the same share
 with random documents in each epoch; this way the worst ones go. x_t above n_t reads each x_t / n_t times. Whole
@@ -20,6 +28,7 @@ documents are kept, at least one of a topic that is wanted at all, so shares are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,35 +65,80 @@ def planned(documents: NDArray[np.int64], group: NDArray[np.int64], prior: Topic
 
 def amounts(documents: NDArray[np.int64], group: NDArray[np.int64], prior: TopicWeights) -> NDArray[np.float64]:
     """Documents of every topic in an epoch, with fractions."""
+    targets = len(prior.targets)
     share = np.array([target.share for target in prior.targets])
-    share = np.append(share, 1 - share.sum())
-    share[share < ROUNDING] = 0
-    wanted = (documents > 0) & (share[group] > 0)
-    most = np.where(wanted, documents, 0).astype(np.float64)
-    most[documents >= prior.min_documents] *= prior.max_epochs
-    total = float(documents.sum())
-    if prior.cap is not None and wanted.any():
-        even = prior.cap / int(wanted.sum())
-        total = largest_total(most, even, total)
-        most = np.minimum(most, even * total)
-    proportion = np.where(wanted, documents, 0) ** (1 / prior.temperature)
-    of_group = filled(total, share, np.bincount(group, most, len(share)).astype(np.float64))
+    rest_share = max(0.0, 1 - share.sum())
+    most = documents.astype(np.float64)
+    large = (documents > 0) & (documents >= prior.min_documents)
+    most[large] *= prior.max_epochs
+    rest = (group == targets) & (rest_share > ROUNDING)
     amount = np.zeros(len(documents))
-    for number, whole in enumerate(of_group):
+    amount[rest] = evened(documents[rest], most[rest], large[rest], prior)
+
+    room = np.bincount(group, most, targets + 1)[:targets].astype(np.float64)
+    binding = np.bincount(group[large], minlength=targets + 1)[:targets] > 0
+    share = np.where(room > 0, share, 0)
+    of_rest, of_target = divided(share, room, binding & (share > 0), (amount.sum(), documents.sum(), prior.max_cut))
+    amount[rest] *= of_rest / (amount[rest].sum() or 1)
+    proportion = (documents ** (1 / prior.temperature)).astype(np.float64)
+    for number, whole in enumerate(of_target):
         mine = group == number
         amount[mine] = filled(whole, proportion[mine], most[mine])
     return amount
 
 
-def largest_total(most: NDArray[np.float64], share: float, total: float) -> float:
-    """The largest X up to `total` with sum of min(most, share * X) >= X; share is at least 1 / number of topics."""
+def evened(
+    documents: NDArray[np.int64], most: NDArray[np.float64], large: NDArray[np.bool_], prior: TopicWeights
+) -> NDArray[np.float64]:
+    """Documents of the topics of the rest, were there nothing else: by temperature and cap."""
+    amount = most.copy()
+    proportion = documents[large] ** (1 / prior.temperature)
+    if not len(proportion):
+        return amount
+    wanted = np.minimum(most[large], proportion / proportion.sum() * documents[large].sum())
+    if prior.cap is not None:
+        even = prior.cap / len(wanted)
+        top = float(wanted.max())
+        limit = largest(lambda limit: limit <= even * np.minimum(wanted, limit).sum() * (1 + ROUNDING), top)
+        wanted = np.minimum(wanted, limit)
+    amount[large] = wanted
+    return amount
 
-    def fits(wanted: float) -> bool:
-        return bool(np.minimum(most, share * wanted).sum() >= wanted * (1 - ROUNDING))
 
-    if fits(total):
-        return total
-    low, high = 0.0, total
+def divided(
+    share: NDArray[np.float64],
+    room: NDArray[np.float64],
+    binding: NDArray[np.bool_],
+    bounds: tuple[float, float, float],
+) -> tuple[float, NDArray[np.float64]]:
+    """Documents of the rest and of every target.
+
+    `room` is the most that a target can give, `binding` which of them may take the total down; `bounds` are what the
+    rest has, the documents there are, and how much of the total may go for a target that is short.
+    """
+    rest, total, max_cut = bounds
+
+    def of_targets(whole: float) -> NDArray[np.float64]:
+        return np.minimum(share * whole, room)
+
+    if rest > 0:
+        top = largest(lambda whole: whole - of_targets(whole).sum() <= rest * (1 + ROUNDING), total)
+    else:
+        share = share / (share.sum() or 1)
+        top = min(total, room[share > 0].sum())
+    met = float((room[binding] / share[binding]).min(initial=np.inf))
+    whole = min(top, max(met, (1 - max_cut) * top))
+    if rest > 0:
+        found = of_targets(whole)
+        return min(rest, whole - float(found.sum())), found
+    return 0.0, filled(whole, share, room)
+
+
+def largest(fits: Callable[[float], bool], top: float) -> float:
+    """The largest number up to `top` that fits, as all smaller ones do."""
+    if fits(top):
+        return top
+    low, high = 0.0, top
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if fits(middle) else (low, middle)

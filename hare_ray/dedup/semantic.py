@@ -18,8 +18,9 @@ A zero vector (a document without text) is like nothing. Cosines are exact, see 
 result depends on the rows and their order, not on how they are cut into parts, the memory or the number of workers.
 
 Method: parts are cut by ranges of clusters that one task can hold; each range is decided alone, by products of blocks
-of rows with the rows that stay so far; a cluster that no task can hold, block by block. Cost: half of
-rows^2 / clusters products, so the number of clusters should grow with the corpus. Pairs across clusters are not seen.
+of rows with the rows that stay so far; a cluster that no task can hold, block by block. The rows of a large corpus are
+cut twice on their way, see `hare_ray.dedup.semantic_spans`. Cost: half of rows^2 / clusters products, so the number of
+clusters should grow with the corpus. Pairs across clusters are not seen.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ class SemanticDuplicates(Gather):
         work.run(steps.count, range(len(plan.groups)))
         work = steps.ranged(work)
         work.run(steps.spill, range(len(plan.groups)))
+        if work.spans is not None:
+            work.run(steps.join, range(len(work.spans.items)))
         found = work.run(decide, work.ranges)
         work.run(steps.write, range(len(plan.groups)))
         return {

@@ -22,13 +22,13 @@ from hare_ray.dedup.semantic_steps import SemanticWork, stream, unstream
 
 @dataclass(frozen=True)
 class Range:
-    """The rows of a range, group by group, and what is known of them; places count in `order`."""
+    """The rows of a range, piece by piece, and what is known of them; places count in `order`."""
 
     work: SemanticWork
     number: int
     keys: pa.Table
     edges: NDArray[np.int64]
-    """First row of every group, and the number of rows."""
+    """First row of every piece, and the number of rows."""
     order: NDArray[np.int64]
     """By cluster, the better first."""
     places: NDArray[np.int64]
@@ -41,17 +41,17 @@ class Range:
     """By place."""
 
     def vectors(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-        """Places and vectors of some places, group by group."""
-        for group, start in enumerate(self.edges[:-1]):
-            places = self.places[start : self.edges[group + 1]]
+        """Places and vectors of some places, piece by piece."""
+        for piece, start in enumerate(self.edges[:-1]):
+            places = self.places[start : self.edges[piece + 1]]
             some = np.flatnonzero(chosen[places])
             if len(some):
-                data = np.frombuffer(self.work.get(f"vectors-{self.number}-{group}"), np.float16)
+                data = np.frombuffer(self.work.get(f"vectors-{self.number}-{piece}"), np.float16)
                 yield places[some], data.reshape(len(places), -1)[some]
 
 
 def decide(work: SemanticWork, number: int) -> dict[str, int]:
-    """Write who goes, cut by group; how much was compared."""
+    """Write who goes, cut by piece; how much was compared."""
     from threadpoolctl import ThreadpoolController
 
     this = _read(work, number)
@@ -69,7 +69,7 @@ def decide(work: SemanticWork, number: int) -> dict[str, int]:
 
 def _read(work: SemanticWork, number: int) -> Range:
     """The keys of a range, in order."""
-    tables = [unstream(work.get(f"keys-{number}-{group}")) for group in range(len(work.plan.groups))]
+    tables = [unstream(work.get(f"keys-{number}-{piece}")) for piece in range(work.pieces(number))]
     edges = np.concatenate([[0], np.cumsum([len(table) for table in tables])])
     keys = pa.concat_tables(tables).combine_chunks()
     del tables
@@ -103,13 +103,13 @@ def _decide_block(this: Range, start: int, end: int) -> None:
 
 
 def _write_gone(this: Range) -> None:
-    """Write the rows that go, each with what stays for it, cut by group."""
+    """Write the rows that go, each with what stays for it, cut by piece."""
     gone = np.flatnonzero(this.found.speaker != kernel.NOBODY)
     rows, speakers = this.order[gone], this.order[this.found.speaker[gone]]
     url, ident = (this.keys.column(name).take(pa.array(speakers)) for name in ("url", "id"))
     row = this.keys.column("row").take(pa.array(rows))
     columns = {"row": row, "detail": url, "similarity": this.found.similarity[gone].astype(np.float32), "id": ident}
     table = pa.table(columns)
-    groups = np.searchsorted(this.edges[1:], rows, side="right")
-    for group, chosen in cut(groups, len(this.edges) - 1):
-        this.work.put(f"gone-{this.number}-{group}", stream(table.take(pa.array(chosen))))
+    pieces = np.searchsorted(this.edges[1:], rows, side="right")
+    for piece, chosen in cut(pieces, len(this.edges) - 1):
+        this.work.put(f"gone-{this.number}-{piece}", stream(table.take(pa.array(chosen))))

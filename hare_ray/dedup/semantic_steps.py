@@ -2,14 +2,17 @@
 
     count    group -> rows of every cluster
     spill    group -> for every range its rows with text: keys (cluster, preferred columns, id, URL, row) and vectors
-    decide   range -> for every group its rows that go, see `hare_ray.dedup.semantic_range`
+    join     only of many groups: a run of them, spilled by span of ranges -> the same by range
+    decide   range -> for every group, or run of groups, its rows that go, see `hare_ray.dedup.semantic_range`
     write    group -> its parts
 
-A range is neighbouring clusters that one task holds together, or one that is too large for that.
+A range is neighbouring clusters that one task holds together, or one that is too large for that. For spans and runs
+see `hare_ray.dedup.semantic_spans`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hare_ray.dedup import semantic_spans
 from hare_ray.dedup.plan import PARALLEL_TASKS, TASK_ROWS, Steps
 from hare_ray.dedup.runs import column, cut, pack, unpack
 from hare_ray.dedup.semantic import SEMANTIC_DUPLICATE, SemanticDuplicates
@@ -53,6 +57,8 @@ class SemanticWork(Steps):
     """First cluster of every range, and the number of clusters; known when they are counted."""
     costs: tuple[int, ...] = ()
     """Pairs of every range, at most."""
+    spans: semantic_spans.Spans | None = None
+    """None: so few groups and ranges that every group writes every range its own piece."""
 
     @property
     def task_rows(self) -> int:
@@ -63,6 +69,24 @@ class SemanticWork(Steps):
     def ranges(self) -> list[int]:
         """Those with most work first, so that none is left over at the end."""
         return sorted(range(len(self.costs)), key=lambda number: -self.costs[number])
+
+    def pieces(self, number: int) -> int:
+        """In how many pieces the rows of a range are, in the order of the rows."""
+        return len(self.plan.groups) if self.spans is None else len(self.spans.runs_of(number)) - 1
+
+    def piece(self, number: int, group: int) -> int:
+        """The piece of a range that the rows of a group are in."""
+        if self.spans is None:
+            return group
+        return int(np.searchsorted(self.spans.runs_of(number), group, side="right")) - 1
+
+    def ranges_of(self, keys: pa.Table) -> NDArray[np.int64]:
+        """The range of every row."""
+        return np.searchsorted(np.array(self.edges[1:-1]), keys.column("cluster").to_numpy(), side="right")
+
+    def sizes(self, group: int) -> NDArray[np.int64]:
+        """Rows of every cluster in a group, up to its last one; known when they are counted."""
+        return unpack(self.get(f"sizes-{group}"), [("i8", 1)])[0]
 
 
 def count(work: SemanticWork, group: int) -> None:
@@ -75,7 +99,7 @@ def ranged(work: SemanticWork) -> SemanticWork:
     """With neighbouring clusters joined to ranges that a task holds."""
     sizes = np.zeros(0, np.int64)
     for group in range(len(work.plan.groups)):
-        (here,) = unpack(work.get(f"sizes-{group}"), [("i8", 1)])
+        here = work.sizes(group)
         sizes = np.pad(sizes, (0, max(len(here) - len(sizes), 0)))
         sizes[: len(here)] += here
     total = int(sizes.sum())
@@ -89,23 +113,60 @@ def ranged(work: SemanticWork) -> SemanticWork:
     edges.append(len(sizes))
     squares = np.concatenate([[0], np.cumsum(sizes**2)])
     costs = np.diff(squares[np.array(edges)])
-    return replace(work, edges=tuple(edges), costs=tuple(costs.tolist()))
+    work = replace(work, edges=tuple(edges), costs=tuple(costs.tolist()))
+    if len(work.plan.groups) * len(costs) <= semantic_spans.MOST_PAIRS:
+        return work
+    first = semantic_spans.first_ranges(len(costs))
+    starts = np.array(edges)[np.array(first)]  # clusters
+    rows = np.zeros((len(work.plan.groups), len(starts) - 1), np.int64)
+    for group in range(len(rows)):
+        before = np.concatenate([[0], np.cumsum(work.sizes(group))])
+        rows[group] = np.diff(before[np.minimum(starts, len(before) - 1)])
+    return replace(work, spans=semantic_spans.spans_of(first, rows, work.task_rows))
 
 
 def spill(work: SemanticWork, group: int) -> None:
-    """Write keys and vectors of a group, cut by range."""
-    parts, offsets = work.plan.groups[group], work.plan.offsets(group)
-    read = [_part(work, part, offset) for part, offset in zip(parts, offsets, strict=True)]
+    """Write keys and vectors of a group, cut by range, or by span."""
+    read = [_part(work, part) for part in work.plan.groups[group]]
     keys = pa.concat_tables([keys for keys, _ in read]).combine_chunks()
     vectors = np.concatenate([vectors for _, vectors in read])
     del read
-    ranges = np.searchsorted(np.array(work.edges[1:-1]), keys.column("cluster").to_numpy(), side="right")
-    for number, chosen in cut(ranges, len(work.costs)):
-        work.put(f"keys-{number}-{group}", stream(keys.take(pa.array(chosen))))
-        work.put(f"vectors-{number}-{group}", pack(vectors[chosen]))
+    ranges = work.ranges_of(keys)
+    if work.spans is None:
+        return _put(work, keys, vectors, cut(ranges, len(work.costs)), ("", group))
+    spans = np.searchsorted(np.array(work.spans.first[1:-1]), ranges, side="right")
+    return _put(work, keys, vectors, cut(spans, len(work.spans.runs)), ("span-", group))
 
 
-def _part(work: SemanticWork, part: int, offset: int) -> tuple[pa.Table, NDArray[np.float16]]:
+def join(work: SemanticWork, item: int) -> None:
+    """Write the rows of a span in a run of groups, cut by range."""
+    assert work.spans is not None
+    span, run = work.spans.items[item]
+    first, end = work.spans.first[span : span + 2]
+    groups = work.spans.groups(span, run)
+    keys = pa.concat_tables([unstream(work.get(f"span-keys-{span}-{group}")) for group in groups]).combine_chunks()
+    read = [np.frombuffer(work.get(f"span-vectors-{span}-{group}"), np.float16) for group in groups]
+    vectors = np.concatenate(read).reshape(-1, work.dimensions)
+    del read
+    chosen = ((first + number, rows) for number, rows in cut(work.ranges_of(keys) - first, end - first))
+    _put(work, keys, vectors, chosen, ("", run))
+
+
+def _put(
+    work: SemanticWork,
+    keys: pa.Table,
+    vectors: NDArray[np.float16],
+    chosen: Iterable[tuple[int, NDArray[np.int64]]],
+    name: tuple[str, int],
+) -> None:
+    """Write the rows chosen for every number; `name`: what their objects are called before and after it."""
+    kind, piece = name
+    for number, rows in chosen:
+        work.put(f"{kind}keys-{number}-{piece}", stream(keys.take(pa.array(rows))))
+        work.put(f"{kind}vectors-{number}-{piece}", pack(vectors[rows]))
+
+
+def _part(work: SemanticWork, part: int) -> tuple[pa.Table, NDArray[np.float16]]:
     """Keys and vectors of the rows with text."""
     desk, stage = work.desk, work.stage
     lists = column(desk.read(stage.embeddings, part, ["embedding"]), "embedding")
@@ -123,21 +184,21 @@ def _part(work: SemanticWork, part: int, offset: int) -> tuple[pa.Table, NDArray
     for number, (table, name) in enumerate(work.prefer):
         keys[f"prefer_{number}"] = desk.read(table, part, [name]).column(name).take(at)
     keys |= {name: docs.column(name) for name in ("id", "url")}
-    row = pa.array((filled + offset).astype(np.uint32))
+    row = pa.array(filled + work.plan.first_rows[part])
     return pa.table({**keys, "row": row}), bits[filled].view(np.float16)
 
 
 def write(work: SemanticWork, group: int) -> None:
     """Write the group's parts."""
-    plan = work.plan
-    gone = pa.concat_tables([unstream(work.get(f"gone-{number}-{group}")) for number in range(len(work.costs))])
+    gone = pa.concat_tables([_gone(work, number, group) for number in range(len(work.costs))])
     gone = gone.sort_by("row").combine_chunks()
     rows = gone.column("row").to_numpy()
-    for part, offset in zip(plan.groups[group], plan.offsets(group), strict=True):
+    for part in work.plan.groups[group]:
         ids = column(work.desk.read(work.stage.docs, part, ["id"]), "id")
-        start, end = np.searchsorted(rows, [offset, offset + len(ids)])
+        first = work.plan.first_rows[part]
+        start, end = np.searchsorted(rows, [first, first + len(ids)])
         at = np.full(len(ids), NOBODY, np.int64)
-        at[rows[start:end] - np.uint32(offset)] = np.arange(start, end)
+        at[rows[start:end] - first] = np.arange(start, end)
         found = gone.take(pa.array(at, mask=at == NOBODY))
         goes = pa.array(at != NOBODY)
         columns = [
@@ -147,6 +208,14 @@ def write(work: SemanticWork, group: int) -> None:
             pc.if_else(goes, found.column("id"), ids),
         ]
         work.desk.write(part, pa.table(columns, schema=work.stage.writes))
+
+
+def _gone(work: SemanticWork, number: int, group: int) -> pa.Table:
+    """Rows of a group that a range has go."""
+    table = unstream(work.get(f"gone-{number}-{work.piece(number, group)}"))
+    parts, starts = work.plan.groups[group], work.plan.first_rows
+    row = table.column("row").to_numpy()
+    return table.filter(pa.array((row >= starts[parts[0]]) & (row < starts[parts[-1] + 1])))
 
 
 def stream(table: pa.Table) -> bytes:

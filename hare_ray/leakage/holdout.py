@@ -17,29 +17,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hare_ray.mixing import GOLDEN, halves, mixed
 from hare_ray.schema import REASON
 from hare_ray.stage import Annotate, Files, PartFunction, Table
 
 HELD_OUT = "held_out"
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-
-
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64."""
-    values = values + _GOLDEN
-    values = (values ^ (values >> np.uint64(30))) * _MIX_1
-    values = (values ^ (values >> np.uint64(27))) * _MIX_2
-    return values ^ (values >> np.uint64(31))
-
 
 def is_held_out(clusters: pa.Array, share: float) -> NDArray[np.bool_]:
     """Whether each cluster, a binary(16) without nulls, is set aside."""
-    data = np.frombuffer(clusters.buffers()[1], np.uint8)[16 * clusters.offset :][: 16 * len(clusters)]
-    halves = data.view(np.uint64).reshape(-1, 2)
-    return _mixed(halves[:, 0] ^ _mixed(halves[:, 1])) < np.uint64(int(share * 2.0**64))
+    wide = halves(clusters)
+    hashes = mixed((wide[:, 0] ^ mixed(wide[:, 1] + GOLDEN)) + GOLDEN)
+    return hashes < np.uint64(int(share * 2.0**64))
 
 
 class HoldOut(Annotate):

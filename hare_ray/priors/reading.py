@@ -5,9 +5,9 @@
 
 The annotations of the dataclass are the whole schema: str, int, float, bool, Literal of texts, tuple[X, ...],
 dict[str, X], X | None and dataclasses of these. A field with a default may be left out. Whatever else a value must
-fulfil is checked by the dataclass's `__post_init__`, whose ValueError is told with file and line:
+fulfil is checked by the dataclass's `__post_init__`, whose ValueError is told with file and the line of what it names:
 
-    sources.yaml, line 12: weight_percent: given eleven, expected a number such as 11.0
+    sources.yaml, line 12: weight_percent: given eleven, expected a number such as 1.0
 
 YAML's nodes are read before YAML makes values of them, since its habits are not those of the person who edits: `no`
 is a text where a text belongs only with quotes around it, `1e-4` is a number where a number belongs, a key that
@@ -69,7 +69,7 @@ def parse(document: str | bytes, kind: type[T], file: str) -> T:
     try:
         node = yaml.compose(text, Loader=LOADER)
     except yaml.YAMLError as error:
-        raise ValueError(_broken(error, text, file)) from error
+        raise ValueError(_broken(error, text, file, _names(kind))) from error
     return _Reader(file, re.split("\r\n|[\n\r\x85\u2028\u2029]", text)).value(node, kind, "")
 
 
@@ -81,17 +81,51 @@ def check_different(names: Iterable[str], what: str) -> None:
         raise ValueError(f"{what}: given {shown} more than once; each must differ from the others, so keep one of each")
 
 
-def _broken(error: yaml.YAMLError, text: str, file: str) -> str:
-    """One line for a file that is not YAML."""
+def _broken(error: yaml.YAMLError, text: str, file: str, names: set[str]) -> str:
+    """One line for a file that is not YAML; `names` are the keys that there are."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text[: error.position].count("\n") + 1 if isinstance(error.position, int) else 1
         return f"{file}, line {line}: given a character that no text holds ({error.reason}); remove it"
     problem = getattr(error, "problem", None) or str(error)
     marks = [getattr(error, name, None) for name in ("problem_mark", "context_mark")]
     mark = next(filter(None, reversed(marks) if "end of stream" in problem else marks), None)
+    if close := _without_space(text, mark.line if mark else 0, names):
+        line, key = close
+        return f"{file}, line {line}: {key}: not readable as YAML; put a space after the colon: '{key}: '"
     cure = next((cure for sign, cure in _CURES.items() if sign in problem), "compare it with the entries around it")
     told = problem.replace("\t", "\\t").replace("\n", " ")
     return f"{file}, line {mark.line + 1 if mark else 1}: not readable as YAML ({told}): {cure}"
+
+
+def _without_space(text: str, last: int, names: set[str]) -> tuple[int, str] | None:
+    """Line and name of the nearest key before line `last` (from 0) that its value follows without a space.
+
+    YAML takes it for a text and stumbles over what comes after, often some lines below.
+    """
+    for at, line in reversed(list(enumerate(text.split("\n")[: last + 1], 1))):
+        found = re.match(r"[ ]*(?:-[ ]+)*(\w+):(?=\S)", line)
+        if found and found[1] in names:
+            return at, found[1]
+    return None
+
+
+def _names(kind: Any) -> set[str]:
+    """All keys that an annotation knows, at any depth."""
+    if not dataclasses.is_dataclass(kind):
+        return {name for one in get_args(kind) for name in _names(one)}
+    hints = get_type_hints(kind)
+    return {*hints, *(name for hint in hints.values() for name in _names(hint))}
+
+
+def _meant(message: str, hints: dict[str, Any]) -> str | None:
+    """The key of a record that a message is about: it begins with it, or names it or a key of its entries."""
+    begin = message.partition(":")[0]
+    if begin in hints:
+        return begin
+    within = {inner: name for name, hint in hints.items() for inner in sorted(_names(hint))}
+    owner = {**within, **{name: name for name in hints}}
+    words = re.findall(r"\w+", re.sub(r"'[^']*'|\"[^\"]*\"", "", message))  # what was given stands in quotes
+    return next((owner[word] for word in words if word in owner), None)
 
 
 class _Reader:
@@ -106,22 +140,24 @@ class _Reader:
         line = node.start_mark.line + 1 if node is not None else 1
         return ValueError(f"{self.file}, line {line}: {f'{key}: ' if key else ''}{what}")
 
-    def value(self, node: yaml.Node | None, kind: Any, key: str) -> Any:
-        """The value of a node, as annotated."""
+    def value(self, node: yaml.Node | None, kind: Any, key: str, other: str = "") -> Any:
+        """The value of a node, as annotated; `other` says what else may stand there."""
         origin, inner = get_origin(kind), get_args(kind)
         if origin in (Union, UnionType):
             if _is_null(node):
                 return None
-            return self.value(node, next(one for one in inner if one is not NoneType), key)
+            kind = next(one for one in inner if one is not NoneType)
+            return self.value(node, kind, key, ", or null")
         if dataclasses.is_dataclass(kind):
             return self.record(node, kind, key)
         if origin is tuple:
             if not isinstance(node, yaml.SequenceNode):
-                raise self.wrong(node, key, f"given {_given(node)}, expected a list: lines that begin with '- '")
+                cure = "; write [] where there is none" if _is_null(node) else ""
+                raise self.wrong(node, key, f"given {_given(node)}, expected a list: lines that begin with '- '{cure}")
             return tuple(self.value(item, inner[0], key) for item in node.value)
         if origin is dict:
             return {name: self.value(item, inner[1], name) for name, (_, item) in self.pairs(node, key).items()}
-        return self.scalar(node, kind, key)
+        return self.scalar(node, kind, key, other)
 
     def record(self, node: yaml.Node | None, kind: Any, key: str) -> Any:
         """A mapping as a dataclass: no key too many, none missing, all of the right kind."""
@@ -131,15 +167,19 @@ class _Reader:
                 near = difflib.get_close_matches(name, fields, 1)
                 cure = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(fields)}"
                 raise self.wrong(where, name, f"there is no such key here; {cure}")
+        before: yaml.Node | None = node
         for name, field in fields.items():
-            if name not in pairs and field.default is field.default_factory is dataclasses.MISSING:
-                raise self.wrong(node, name, f"is missing in this entry; expected the keys {', '.join(fields)}")
+            if name in pairs:
+                before = pairs[name][0]
+            elif field.default is field.default_factory is dataclasses.MISSING:  # told where it would belong
+                raise self.wrong(before, name, f"is missing in this entry; expected the keys {', '.join(fields)}")
         hints = get_type_hints(kind)
         values = {name: self.value(item, hints[name], name) for name, (_, item) in pairs.items()}
         try:
             return kind(**values)
         except ValueError as error:
-            raise self.wrong(node, key, str(error)) from error
+            meant = _meant(str(error), {name: hints[name] for name in fields})
+            raise self.wrong(pairs[meant][0] if meant in pairs else node, key, str(error)) from error
 
     def pairs(self, node: yaml.Node | None, key: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
         """Key -> nodes of key and value; a key that stands twice is refused."""
@@ -154,11 +194,12 @@ class _Reader:
             found[text] = name, item
         return found
 
-    def scalar(self, node: yaml.Node | None, kind: Any, key: str) -> Any:
+    def scalar(self, node: yaml.Node | None, kind: Any, key: str, other: str = "") -> Any:
         """A text, a number, or true or false."""
+        expected = f"{_expected(kind)}{other}"
         if not isinstance(node, yaml.ScalarNode):
             cure = "; a text that holds a colon and a space, or begins with [ or {, needs quotes" if kind is str else ""
-            raise self.wrong(node, key, f"given {_given(node)}, expected {_expected(kind)}{cure}")
+            raise self.wrong(node, key, f"given {_given(node)}, expected {expected}{cure}")
         if kind is str or get_origin(kind) is Literal:
             return self.text(node, kind, key)
         text = node.value.replace("_", "") if re.fullmatch(r"[-+0-9._eE]+", node.value) else node.value
@@ -169,8 +210,7 @@ class _Reader:
                 return int(text)
             if kind is float and (number := _number(text)) is not None:
                 return number
-        cure = "; without quotes" if node.style else ""
-        raise self.wrong(node, key, f"given {_given(node)}, expected {_expected(kind)}{cure}")
+        raise self.wrong(node, key, f"given {_given(node)}, expected {expected}{_cure(node, kind, key)}")
 
     def text(self, node: yaml.ScalarNode, kind: Any, key: str) -> str:
         """A text that says what the person wrote: not empty, no value of YAML's own, not cut off by a comment."""
@@ -198,6 +238,14 @@ def _number(text: str) -> float | None:
     return None
 
 
+def _cure(node: yaml.ScalarNode, kind: Any, key: str) -> str:
+    """What to do about a value that is no number, nor true or false."""
+    bare = node.value.strip()
+    if kind is float and bare.endswith("%") and (percent := _number(bare[:-1].strip())) is not None:
+        return f"; write {percent if 'percent' in key else percent / 100:g}, without the sign"
+    return "; without quotes" if node.style else ""
+
+
 def _is_null(node: yaml.Node | None) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == f"{_YAML}null"
 
@@ -217,5 +265,5 @@ def _given(node: yaml.Node | None) -> str:
 def _expected(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
-    words = {str: "a text", int: "a whole number such as 3", float: "a number such as 11.0", bool: "true or false"}
+    words = {str: "a text", int: "a whole number such as 3", float: "a number such as 1.0", bool: "true or false"}
     return words[kind]

@@ -12,9 +12,10 @@ that the member has not seen (`hare_ray.quality.rounds`).
 
 Members' log odds are not comparable: those of some hundred examples are too sure of themselves. So every member is
 calibrated on its held-out scores before the vote, and the vote once more (`hare_ray.quality.calibration`). The vote is
-over log odds: means of chances let a member that is unsure of everything pull down one that is sure with reason (share
-of reading levels in order 0.81 against 0.75, one seed). Figures in
-the report are held out; those of the vote flatter a little, as its weights and curves were found on the same rounds.
+over log odds: means of chances let a member that is unsure of everything pull down one that is sure with reason.
+
+Figures in the report are nested (`hare_ray.quality.measuring`): of examples, and where there are several of whole
+groups, that neither members nor weights nor curves have seen.
 
 At most `max_examples` are learned from, as even over the groups as they allow, drawn by seed; of each the first page is
 held. 50,000 take about 3 GB. Features of more would have to be streamed, and a label more of a group that has
@@ -24,15 +25,12 @@ thousands teaches next to nothing.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from hare_ray import voting
-from hare_ray.quality.names import MEMBERS, REPORT
+from hare_ray.quality.names import REPORT
 from hare_ray.stage import Make, Table
 
 if TYPE_CHECKING:
@@ -61,8 +59,8 @@ class Committee(Make):
     folds: int
     """Rounds per side in which members are measured, at most one per group where there are several."""
 
-    code: ClassVar[int] = 2
-    imports: ClassVar[tuple[str, ...]] = ("numba", "sklearn")
+    code: ClassVar[int] = 3
+    imports: ClassVar[tuple[str, ...]] = ("numba", "scipy", "sklearn", "threadpoolctl")
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing, and embeddings of other texts."""
@@ -87,6 +85,7 @@ class Committee(Make):
         from threadpoolctl import threadpool_limits
 
         from hare_ray.quality.learning import chosen
+        from hare_ray.quality.measuring import measured
         from hare_ray.quality.voters import train
 
         given = chosen(desk, self)
@@ -109,64 +108,11 @@ def _examples(given: Chosen, seed: int) -> Examples:
     from hare_ray.quality import fluency
     from hare_ray.quality.members import views
     from hare_ray.quality.voters import Examples, Seen
-    from hare_ray.text import words_of
 
     column = pa.chunked_array([pa.array(given.texts, pa.large_string())])
     frequent = fluency.frequent_words(column)
     good = np.flatnonzero(given.label == 1)
     copied = np.sort(np.random.default_rng(seed).permutation(good)[:MAX_SALAD])
     salad = fluency.shuffled([given.texts[row] for row in copied], seed)
-    both = pa.chunked_array([pa.array([*given.texts, *salad], pa.large_string())])
-    read = fluency.tokens(both, words_of(both), frequent)
     seen = Seen(given.vectors, views(column, frequent), frequent)
-    return Examples(seen, given.label, given.group, read, copied, seed)
-
-
-def measured(examples: Examples, folds: int, temperature: float) -> dict[str, Any]:
-    """What members and vote are worth on groups that they have not seen."""
-    from hare_ray.quality.calibration import bins, fitted, log_odds, probability
-    from hare_ray.quality.rounds import rounds
-    from hare_ray.quality.voters import scores, train
-
-    every = rounds(examples.label, examples.group, folds, examples.seed)
-    tested = [scores(examples.seen, train(examples, one.train))[:, one.test] for one in every]
-    label = np.concatenate([examples.label[one.test] for one in every])
-    edges = np.cumsum([int(one.test.sum()) for one in every])[:-1]
-    pooled, seed = np.concatenate(tested, axis=1), examples.seed
-    chances, members = np.empty(pooled.shape), {}
-    for at, name in enumerate(MEMBERS):
-        raw = probability(pooled[at])
-        family, curve = fitted(raw, label, seed)
-        chances[at] = curve(raw)
-        members[name] = {**judge(chances[at], label, edges), "calibration": {"family": family, **asdict(curve)}}
-    shares = voting.weights([members[name]["auc"] for name in MEMBERS], temperature)
-    for name, share in zip(MEMBERS, shares, strict=True):
-        members[name]["weight"] = float(share)
-
-    voted = probability(voting.vote([log_odds(one) for one in chances], shares)[0])
-    family, curve = fitted(voted, label, seed)
-    quality = curve(voted)
-    return {
-        "members": members,
-        "committee": {**judge(quality, label, edges), "calibration": {"family": family, **asdict(curve)}},
-        "calibration": bins(quality, label),
-    }
-
-
-def judge(chances: NDArray[np.float64], label: NDArray[np.int64], edges: NDArray[np.int64]) -> dict[str, float]:
-    """In percent: accuracy and F1 of the good at one half and calibration error, pooled; AUC, the mean over rounds.
-
-    `edges`: where the rows of the second and the later rounds begin.
-    """
-    from sklearn.metrics import f1_score, roc_auc_score
-
-    from hare_ray.quality.calibration import ece
-
-    parts = zip(np.split(label, edges), np.split(chances, edges), strict=True)
-    areas = [float(roc_auc_score(truth, said)) for truth, said in parts]
-    return {
-        "accuracy": 100 * float(np.mean((chances >= 0.5) == label)),
-        "auc": 100 * sum(areas) / len(areas),
-        "f1": 100 * float(f1_score(label, chances >= 0.5)),
-        "ece": 100 * ece(chances, label),
-    }
+    return Examples(seen, given.label, given.group, views(pa.array(salad, pa.large_string()), frequent), copied, seed)

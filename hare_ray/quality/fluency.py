@@ -82,6 +82,12 @@ def tokens(texts: pa.Array | pa.ChunkedArray, words: Words, frequent: NDArray[np
     return Tokens(values[:written], offsets)
 
 
+def joined(one: Tokens, other: Tokens) -> Tokens:
+    """The documents of both."""
+    offsets = np.concatenate([one.offsets, one.offsets[-1] + other.offsets[1:]])
+    return Tokens(np.concatenate([one.values, other.values]), offsets)
+
+
 def features(seen: Tokens, tables: NDArray[np.float32]) -> NDArray[np.float64]:
     """The three means of every document; zeros for an empty one."""
     return means(seen.values, seen.offsets, tables)

@@ -1,16 +1,17 @@
 """Texts with a label, whoever gave it: files of labels by people, sets of good and poor examples.
 
     .jsonl, .ndjson (also .gz, .zst)   {"text", "label", optional "scale", "title", "url", "source"} a line
-    .yaml, .yml                        two lists of texts, `good` and `poor`, as priors/quality_examples.yaml
+    .yaml, .yml                        texts by kind, `good` and `poor`, as priors/quality_examples.yaml
     -> LABELLED                        DOCUMENT, `label` from 0 (poor) to 1 (good), and `group`
 
 `label` of a line is "good", "poor" or a number from 0 to `scale`: 5 for points as in FineWeb-Edu, 1 for shares. `group`
-says where the label or the text is from, the line's `source`, else the name of the file without its endings: the
-committee measures its members on groups that they have not seen, so sources that differ are worth telling apart.
+says where the label or the text is from, the line's `source`, else the name of the file without its endings; of a YAML
+file it is that name and the kind, as in "quality_examples/narrative". The committee measures its members on groups that
+they have not seen, so sources and kinds that differ are worth telling apart.
 
     reason   malformed_json   the line is no JSON object
              empty            no text
-             unknown_label    neither good nor poor nor a number of the scale; detail: what it is
+             unknown_label    neither good nor poor nor a finite number on a finite scale above 0; detail: what it is
              too_large        more bytes than allowed, dropped unread
              damaged_file     the compressed stream ends or breaks here; the lines before it are kept
 
@@ -60,6 +61,7 @@ SHOWN_CHARS = 60
 class Labelled(Map):
     """Files of labels into labelled documents."""
 
+    code: ClassVar[int] = 2
     writes: ClassVar[pa.Schema] = LABELLED
 
     files: Stage
@@ -101,9 +103,8 @@ class Labelled(Map):
     def _listed(self, file: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
         with contextlib.closing(raw(file, path)) as stream:
             examples = parse(stream.read(), Examples, file)
-        labelled = [(text, label) for label in WORDS for text in getattr(examples, label)]
-        for number, (text, label) in enumerate(labelled):
-            said = {"text": text, "label": label}
+        for number, (text, label, kind) in enumerate(examples):
+            said = {"text": text, "label": label, "source": f"{_stem(file)}/{kind}"}
             yield number, self._row(file, number, text.encode(), said)
 
     def _lines(self, file: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -139,14 +140,22 @@ def label_of(given: object, scale: object) -> float | None:
     """0 to 1; None for what is no label."""
     if isinstance(given, str):
         return WORDS.get(given.strip().lower())
-    if not _is_number(given) or not _is_number(scale):
+    points, best = _number(given), _number(scale)
+    if points is None or best is None or best <= 0:
         return None
-    share = cast(float, given) / cast(float, scale) if scale else math.nan
+    share = points / best
     return share if 0 <= share <= 1 else None
 
 
-def _is_number(given: object) -> bool:
-    return isinstance(given, (int, float)) and not isinstance(given, bool)
+def _number(given: object) -> float | None:
+    """A finite float; None for what is none, as an integer of 400 digits."""
+    if not isinstance(given, (int, float)) or isinstance(given, bool):
+        return None
+    try:
+        number = float(given)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _origin(file: str, number: int, data: bytes, said: dict[str, Any]) -> dict[str, Any]:
@@ -161,8 +170,13 @@ def _origin(file: str, number: int, data: bytes, said: dict[str, Any]) -> dict[s
         "title": _valid(title) if isinstance(title, str) else None,
         "text": _valid(text) if isinstance(text, str) else "",
         "label": 0.0,
-        "group": _valid(source) if isinstance(source, str) and source else Path(file).name.split(".")[0],
+        "group": _valid(source) if isinstance(source, str) and source else _stem(file),
     }
+
+
+def _stem(file: str) -> str:
+    """The name of a file without its endings."""
+    return Path(file).name.split(".")[0]
 
 
 def _valid(text: str) -> str:

@@ -128,6 +128,11 @@ def _check_sides(label: NDArray[np.int64], stage: Committee) -> None:
 def matrix(embeddings: pa.Table, whose: str) -> NDArray[np.float32]:
     """The column `embedding` as float32[rows, dimensions]."""
     column = embeddings.column("embedding")
+    if column.null_count:
+        raise ValueError(
+            f"{whose}: given {column.null_count} nulls among {len(column)} vectors, expected a vector per row; an "
+            "embedder gives the zero vector to a document without text"
+        )
     flat = np.concatenate([np.empty(0, np.float16), *(chunk.flatten().to_numpy() for chunk in column.chunks)])
     vectors = flat.reshape(len(column), column.type.list_size).astype(np.float32)
     broken = int(np.sum(~np.isfinite(vectors).all(axis=1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MEMBERS = ("meaning", "network", "words", "style", "shape", "fluency")
+MEMBERS = ("meaning", "network", "words", "ngrams", "shape", "fluency")
 """In this order they vote; described in `hare_ray.quality.voters`."""
 
 REPORT = "report.json"

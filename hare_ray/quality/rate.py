@@ -9,11 +9,12 @@ and with a larger share the same and more. What is labelled is the text as shown
 end of a sentence, because nothing else was judged. An LLM gives points for criteria before it names their sum (the
 additive scale of FineWeb-Edu, arXiv 2406.17557), so the score stands at the end, and the last one that an answer
 names counts: "Score: 3", "**Score:** 4/5", or, where no score is so called, "3 points", "4 out of 5" or a last line
-that is nothing but a number.
+that is nothing but a number. What a reasoning model thinks first, between <think> and </think>, is no answer; where it
+was cut off before it had thought to the end, there is none.
 
     reason              where                                                            detail
     no_answer           none came                                                        the error
-    no_score            an answer names no score                                         its end
+    no_score            an answer names no score, or is still being thought about        its end
     score_out_of_range  the score is below 0 or above 5, or of another scale, as 4/10    the score
 """
 
@@ -65,6 +66,9 @@ _POINTS = re.compile(
     rf"(?<![0-9.,/]){_NUMBER}[*_]{{0,2}}\s{{0,2}}(?:points?\b|(?:/|out of)\s{{0,2}}([0-9]{{1,6}}))", re.IGNORECASE
 )
 _ALONE = re.compile(rf"[\W_]{{0,12}}?{_NUMBER}{_OF}[\W_]{{0,12}}")
+_THOUGHT = re.compile(r"\A(?:(?!<think>).)*?</think>|<think>.*?</think>", re.IGNORECASE | re.DOTALL)
+"""A block of thoughts; the first may have been opened by the model's chat template, before its answer begins."""
+_THINKING = re.compile("<think>", re.IGNORECASE)
 _FIRST, _SECOND, _SHIFT = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53), np.uint64(33)
 """Of MurmurHash3's final mix, after which every bit of a word depends on all."""
 
@@ -130,6 +134,7 @@ def _prompts(stage: RatingPrompts, docs: pa.Table) -> pa.Table:
 class Ratings(Map):
     """Answers into labelled texts."""
 
+    code: ClassVar[int] = 2
     writes: ClassVar[pa.Schema] = LABELLED
 
     prompts: Table
@@ -185,6 +190,9 @@ def rated(answer: str | None, finish: str) -> tuple[float, str | None, str | Non
 
 def last_score(answer: str) -> tuple[float, int] | None:
     """The last score that an answer names, and the best score of its scale, 5 where it says nothing of it."""
+    answer = _THOUGHT.sub("\n", answer)
+    if _THINKING.search(answer):
+        return None
     for pattern in (_SCORE, _POINTS):
         if found := list(pattern.finditer(answer)):
             return _read(found[-1])

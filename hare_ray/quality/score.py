@@ -24,6 +24,9 @@ from hare_ray import voting
 from hare_ray.quality.names import MEMBERS, REPORT
 from hare_ray.stage import Annotate, Files, Make, PartFunction, Table
 
+SLICE_ROWS = 1024
+"""Documents looked at together: their n-grams take 0.1 MB each, a part may hold 100,000."""
+
 
 class Score(Annotate):
     """The committee's vote on every document."""
@@ -32,8 +35,8 @@ class Score(Annotate):
     embeddings: Table
     committee: Make
 
-    code: ClassVar[int] = 2
-    imports: ClassVar[tuple[str, ...]] = ("numba",)
+    code: ClassVar[int] = 3
+    imports: ClassVar[tuple[str, ...]] = ("numba", "threadpoolctl")
 
     writes: ClassVar[pa.Schema] = pa.schema(
         [
@@ -60,14 +63,19 @@ class Score(Annotate):
         judged = _vote(folder)
         threads = ThreadpoolController()
 
-        def score(docs: pa.Table, embeddings: pa.Table) -> pa.Table:
-            self._check(embeddings, len(trained["meaning"]["head"]) - 1)
-            seen = Seen(matrix(embeddings, repr(self)), views(docs.column("text"), frequent), frequent)
+        def some(texts: pa.ChunkedArray, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+            seen = Seen(vectors, views(texts, frequent), frequent)
             with threads.limit(limits=1):  # a product split over threads is another one in the last bits
                 quality, disagreement, chances = judged(scores(seen, trained))
-            read = seen.views.words > 0
-            columns = [np.where(read, values, 0).astype(np.float32) for values in (quality, disagreement, *chances)]
-            return pa.table([pa.array(values) for values in columns], schema=self.writes)
+            found = np.stack([quality, disagreement, *chances])
+            return np.where(seen.views.lengths > 0, found, 0).astype(np.float32)
+
+        def score(docs: pa.Table, embeddings: pa.Table) -> pa.Table:
+            self._check(embeddings, len(trained["meaning"]["head"]) - 1)
+            vectors, texts = matrix(embeddings, repr(self)), docs.column("text")
+            starts = range(0, max(len(docs), 1), SLICE_ROWS)
+            parts = [some(texts.slice(at, SLICE_ROWS), vectors[at : at + SLICE_ROWS]) for at in starts]
+            return pa.table([pa.array(values) for values in np.concatenate(parts, axis=1)], schema=self.writes)
 
         return score
 

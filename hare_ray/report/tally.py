@@ -116,9 +116,14 @@ class Side:
         return np.sort(self.rows[self.rows > 0])[::-1]
 
     @property
+    def shares(self) -> NDArray[np.float64]:
+        """Of what is read, by topic: a document counts as often as it is repeated."""
+        return self.weight / (self.weight.sum() or 1)
+
+    @property
     def entropy(self) -> float:
-        """Of the distribution over topics, in bits."""
-        shares = self.rows[self.rows > 0] / max(self.total, 1)
+        """Of the distribution of what is read over topics, in bits."""
+        shares = self.shares[self.shares > 0]
         return float(-(shares * np.log2(shares)).sum()) + 0.0
 
     @property

@@ -28,6 +28,9 @@ MAP_UNITS = 10_000
 LISTED = 500
 """Topics in the table and beside the map, largest first: beyond that nobody reads, and the page grows heavy."""
 
+SHARES = 10_000
+"""Parts of the corpus that the books of a balance count in."""
+
 REASONS = {
     "semantic_duplicate": "went as semantic duplicates",
     "below_quality": "below the quality asked for",
@@ -60,6 +63,9 @@ class TopicRow:
     topic: Topic
     before: int
     after: int | None
+    share_before: float
+    """Of what is read, from 0 to 1."""
+    share_after: float | None
     quality_before: float | None
     quality_after: float | None
     deviation_before: float | None
@@ -100,6 +106,7 @@ def topic_table(topics: list[Topic], found: Tally | None) -> list[TopicRow]:
     quality = _qualities(before) if found.scored else {}
     left = _qualities(after) if found.scored and after else {}
     repeated = after is not None and after.repeated
+    shares_before, shares_after = before.shares, None if after is None else after.shares
     lines = []
     for topic in topics[:LISTED]:
         n = topic.number
@@ -109,7 +116,13 @@ def topic_table(topics: list[Topic], found: Tally | None) -> list[TopicRow]:
         mean, deviation = quality.get(n, (None, None))
         mean_left, deviation_left = left.get(n, (None, None))
         repeats = float(after.weight[n] / after.rows[n]) if after is not None and repeated and kept else None
-        lines.append(TopicRow(topic, int(before.rows[n]), kept, mean, mean_left, deviation, deviation_left, repeats))
+        share, share_left = (None if shares is None else float(shares[n]) for shares in (shares_before, shares_after))
+        lines.append(
+            TopicRow(
+                topic, int(before.rows[n]), kept, share or 0.0, share_left, mean, mean_left, deviation, deviation_left,
+                repeats,
+            )
+        )  # fmt: skip
     return lines
 
 
@@ -135,6 +148,17 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a pattern of the prior on topics found and got."""
+
+    pattern: str
+    topics: int
+    wanted: float
+    """Share of what is read, from 0 to 1."""
+    reached: float
+
+
+@dataclass(frozen=True)
 class Spread:
     """What selection did to diversity."""
 
@@ -143,6 +167,8 @@ class Spread:
     centroids: int
     dropped: list[tuple[str, int]]
     """What became of the documents that went, in words, and how many."""
+    targets: list[Target]
+    """Shares that a person wanted of topics."""
 
 
 def coverage(run: Run, path: Funnel, found: Tally | None) -> Spread | None:
@@ -156,9 +182,21 @@ def coverage(run: Run, path: Funnel, found: Tally | None) -> Spread | None:
         for reason in REASONS
     }
     dropped = [(REASONS[reason], rows) for reason, rows in counts.items() if rows]
-    return Spread(
-        _coverage(found.before, centroids), _coverage(after, centroids) if after else None, centroids, dropped
-    )
+    left = _coverage(after, centroids) if after else None
+    return Spread(_coverage(found.before, centroids), left, centroids, dropped, _targets(run))
+
+
+def _targets(run: Run) -> list[Target]:
+    """The targets of every balance whose books tell of them."""
+    found = []
+    for name in run.of_class("Balance"):
+        books = run.books(name)
+        for number, target in enumerate(run.given(name)["prior"]["targets"]):
+            key = f"target_{number}_"
+            if f"{key}reached" in books:
+                wanted, reached = (books[key + what] / SHARES for what in ("wanted", "reached"))
+                found.append(Target(target["pattern"], books[f"{key}topics"], wanted, reached))
+    return found
 
 
 def _coverage(side: Side, centroids: int) -> Coverage:

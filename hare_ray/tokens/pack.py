@@ -29,9 +29,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hare_ray.mixing import id_keys
 from hare_ray.schema import REASON
 from hare_ray.stage import Files, Map, PartFunction, Stage, Table
-from hare_ray.tokens.tokenizer import BEGIN, END, GOLDEN, PAD, Tokenizer
+from hare_ray.tokens.tokenizer import BEGIN, END, PAD, Tokenizer
 
 TOKEN_TYPES = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 """Token ids by their bytes."""
@@ -43,9 +44,6 @@ ENCODED_BYTES = 4 << 20
 
 COPY_SHIFT = 40
 """Bits of a piece's start below the number of its copy, in what rows are ordered by."""
-
-_FINISHERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-"""The multipliers of splitmix64."""
 
 
 def packed_schema(sequence_tokens: int, token_bytes: int) -> pa.Schema:
@@ -234,7 +232,7 @@ class Pieces:
         opened, order = best_fit(self.lengths, self.capacity)
         first = order[np.unique(opened[order], return_index=True)[1]]  # The piece that opened each row.
         marks = self.starts[first] + (self.copy[first] << COPY_SHIFT)
-        keys = row_keys(ids.take(pa.array(self.document[first])), marks, seed)
+        keys = id_keys(ids.take(pa.array(self.document[first])), seed, marks)
         rows = len(first)
         number = np.empty(rows, np.int64)
         number[np.argsort(keys, kind="stable")] = np.arange(rows)
@@ -256,20 +254,3 @@ class Pieces:
             pa.ListArray.from_arrays(offsets, ids.take(pa.array(self.document[placed]))),
             pa.ListArray.from_arrays(offsets, pa.array(self.starts[placed], pa.uint32())),
         ]
-
-
-def row_keys(ids: pa.Array, starts: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """A 64-bit hash per row of the seed and its first piece: document id and start."""
-    words = np.frombuffer(memoryview(ids.buffers()[1]), "<u8").reshape(-1, 2)
-    words = words[ids.offset : ids.offset + len(ids)]
-    key = _mixed(np.full(len(ids), seed, np.uint64) + GOLDEN)
-    for word in (words[:, 0], words[:, 1], starts.astype(np.uint64)):
-        key = _mixed((key ^ word) + GOLDEN)
-    return key
-
-
-def _mixed(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finisher of splitmix64."""
-    key = (key ^ (key >> np.uint64(30))) * _FINISHERS[0]
-    key = (key ^ (key >> np.uint64(27))) * _FINISHERS[1]
-    return key ^ (key >> np.uint64(31))

@@ -15,8 +15,8 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from hare_ray.mixing import id_keys
 from hare_ray.stage import Annotate, Files, PartFunction, Table
-from hare_ray.tokens.pack import row_keys
 
 MOST = 1000
 """Copies of a document; more is a mistake in a weight, not a wish."""
@@ -53,7 +53,7 @@ class Repeats(Annotate):
             if not ((weight >= 0) & (weight <= MOST)).all():
                 raise ValueError(f"{self!r}: given weights outside 0 to {MOST}, or no numbers; mend what writes them")
             ids = docs.column("id").combine_chunks()
-            drawn = row_keys(ids, np.zeros(len(ids), np.int64), self.seed) / 2.0**64
+            drawn = id_keys(ids, self.seed, np.zeros(len(ids), np.int64)) / 2.0**64
             whole = np.floor(weight)
             copies = whole + (drawn < weight - whole)
             return pa.table([pa.array(copies.astype(np.int32))], schema=self.writes)

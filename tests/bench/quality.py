@@ -56,7 +56,7 @@ GOOD = ("wikipedia", "gutenberg", "peps")
 LEVELS = ("Adv-Txt", "Int-Txt", "Ele-Txt")
 PEER = Path(".bench/quality/bin/python")
 PEER_SIDE = Path(__file__).parent / "peers" / "quality_fasttext.py"
-TEMPERATURE = 2.0
+TEMPERATURE = 5.0
 
 
 class Texts(Table):

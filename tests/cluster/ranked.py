@@ -92,7 +92,7 @@ def graph(folder):
         docs=docs, clusters=topics, scores=scores, without=(dropped,),
         keep_share=0.6, min_topic_share=0.3, min_quality=0.1,
     )  # fmt: skip
-    weights = TopicWeights(1.6, 1.5, (TopicTarget("3", 0.3),), 2.0, 5)
+    weights = TopicWeights(1.6, 1.5, (TopicTarget("3", 0.3),), 2.0, 0.5, 5)
     balance = Balance(docs=docs, clusters=topics, scores=scores, labels=None, without=(dropped, select), prior=weights)
     return select, balance
 

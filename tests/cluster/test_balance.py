@@ -18,10 +18,9 @@ from tests.cluster.ranked import documents, written
 OVER = "over_topic_share"
 
 
-def prior(*targets, cap=None, temperature=1.0, max_epochs=1.0, min_documents=0):
-    return TopicWeights(
-        cap, temperature, tuple(TopicTarget(str(at), share) for at, share in targets), max_epochs, min_documents
-    )
+def prior(*targets, cap=None, temperature=1.0, max_epochs=1.0, max_cut=0.5, min_documents=0):
+    found = tuple(TopicTarget(str(at), share) for at, share in targets)
+    return TopicWeights(cap, temperature, found, max_epochs, max_cut, min_documents)
 
 
 def plan(counts, wanted, groups=None):
@@ -61,8 +60,9 @@ def test_limits_hold_for_any_prior(data, counts, cap, temperature, max_epochs, m
     alive = (counts > 0) & (np.append(shares, 1)[groups] > 0)
     assert total <= counts.sum() * (1 + 1e-9)
     assert (exact <= counts * np.where(counts < min_documents, 1, max_epochs) * (1 + 1e-9)).all()
-    if cap is not None and alive.any():
-        assert exact.max() <= cap / alive.sum() * total * (1 + 1e-6)
+    capped = alive & (groups == len(shares)) & (counts >= min_documents)
+    if cap is not None and capped.any():
+        assert exact[capped].max() <= cap * exact[capped].mean() * (1 + 1e-6)
     assert (found.kept <= counts).all()
     assert ((found.kept > 0) == alive).all()
     assert ((found.weight == 0) == (found.kept == 0)).all()
@@ -75,20 +75,54 @@ def test_limits_hold_for_any_prior(data, counts, cap, temperature, max_epochs, m
         assert (np.diff(exact[mine]) >= -1e-6 * total).all()
 
 
-@given(COUNTS, st.floats(0, 1), EPOCHS)
-def test_targets_are_met_where_there_are_documents_for_them(counts, share, max_epochs):
+CUTS = st.sampled_from([0.0, 0.5, 0.9, 1.0])
+
+
+@given(COUNTS, st.floats(0.001, 0.999), EPOCHS, CUTS)
+def test_a_target_is_met_exactly_unless_that_takes_too_much(counts, share, max_epochs, max_cut):
     counts = np.array([*counts, 30, 50])
     groups = np.array([1] * (len(counts) - 2) + [0, 1])
     share = round(share, 3)
-    exact = amounts(counts, groups, prior((0, share), max_epochs=max_epochs))
-    total = counts.sum()
+    exact = amounts(counts, groups, prior((0, share), max_epochs=max_epochs, max_cut=max_cut))
     of_target, rest = exact[groups == 0].sum(), exact[groups == 1].sum()
-    most, most_of_rest = 30 * max_epochs, (total - 30) * max_epochs if share < 1 else 0
-    if share * total <= most and (1 - share) * total <= most_of_rest:
-        assert of_target == pytest.approx(share * total)
-        assert rest == pytest.approx((1 - share) * total)
+    others, most = counts.sum() - 30, 30 * max_epochs
+    without = min(counts.sum(), others / (1 - share), others + most)  # the total, were nothing short
+    reached = of_target / exact.sum()
+    if most / share >= (1 - max_cut) * without * (1 + 1e-6):
+        assert reached == pytest.approx(share)
+        assert exact.sum() == pytest.approx(min(without, most / share))  # no larger one has the share
     else:
-        assert of_target == pytest.approx(most) or rest == pytest.approx(most_of_rest)
+        assert of_target == pytest.approx(most)
+        assert exact.sum() == pytest.approx((1 - max_cut) * without)
+    assert rest <= others * (1 + 1e-9)  # never repeated for it
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "left"),
+    [
+        ([5000, 2500, 2500], 0.1, 5000),
+        ([20_000, *[1000] * 49], 0.05, 49_000),
+        ([9000, 500, 500], 0.1, 1000),  # cutting what is over its share has no bound
+    ],
+)
+def test_a_target_over_its_share_is_cut_to_it(counts, share, left):
+    kept = plan(counts, prior((0, share), max_cut=0.0), [0, *[1] * (len(counts) - 1)]).kept
+    assert kept[1:].tolist() == counts[1:]
+    assert kept[0] == int(left * share / (1 - share))
+
+
+def test_a_target_goes_before_the_cap():
+    counts = np.full(50, 1000)
+    exact = amounts(counts, np.array([0, *[1] * 49]), prior((0, 0.3), cap=3.0, max_epochs=100.0))
+    assert exact[0] / exact.sum() == pytest.approx(0.3)
+    assert exact.sum() == pytest.approx(50_000)
+
+
+def test_targets_of_no_and_of_few_documents_take_nothing_from_the_others():
+    wanted = prior((0, 0.2), (1, 0.3), (2, 0.1), min_documents=20, max_epochs=4.0)
+    exact = amounts(np.array([0, 19, 5000, 2000, 3000]), np.array([0, 1, 2, 3, 3]), wanted)
+    assert exact[[0, 1, 3, 4]].tolist() == pytest.approx([0, 19, 2000, 3000])
+    assert exact[2] / exact.sum() == pytest.approx(0.1)
 
 
 @given(COUNTS, st.sampled_from([1.0, 1.1, 1.5, 2.0, 5.0]))
@@ -107,16 +141,45 @@ def test_temperature_is_a_power_of_the_size():
     assert found.sum() == pytest.approx(10_100, abs=1)
 
 
-def test_what_a_small_topic_cannot_fill_goes_to_the_others():
-    found = plan([10, 500, 490], prior((0, 0.3), max_epochs=4.0), [0, 1, 1])
+@pytest.mark.parametrize(
+    ("counts", "temperature", "max_epochs", "amount"),
+    [
+        ([10_000, 100], 2.0, 1.0, [9181.82, 100]),
+        ([10_000, 100], 2.0, 4.0, [9181.82, 400]),
+        ([6400, 1600, 400], 2.0, 1.0, [4800, 1600, 400]),
+        ([900, 100], 1e9, 1.0, [500, 100]),
+    ],
+)
+def test_temperature_cuts_what_is_over_its_share_and_refills_nothing(counts, temperature, max_epochs, amount):
+    found = plan(counts, prior(temperature=temperature, max_epochs=max_epochs))
+    np.testing.assert_allclose(read(found), amount, atol=1)
+
+
+def test_topics_of_few_documents_stay_as_they_are_and_count_for_no_share():
+    small = [1, 1, 19]
+    for wanted in (prior(cap=1.0, min_documents=20), prior(temperature=1e9, min_documents=20, max_epochs=4.0)):
+        found = plan([*small, *[1000] * 50], wanted)
+        assert found.kept.tolist() == [*small, *[1000] * 50]
+        assert set(found.weight.tolist()) == {1}
+    assert plan([1, 600, 200], prior(cap=1.0, min_documents=20)).kept.tolist() == [1, 200, 200]
+    assert plan([1, 600, 200], prior(temperature=1e9, min_documents=20)).kept.tolist() == [1, 400, 200]
+
+
+def test_a_short_target_takes_so_much_from_the_others_and_no_more():
+    wanted = prior((0, 0.3), max_epochs=4.0, max_cut=0.2)
+    found = plan([10, 500, 490], wanted, [0, 1, 1])
     assert found.weight.tolist() == [4, 1, 1]
-    assert found.kept.tolist() == [10, 484, 475]  # 960 in the proportions 500 : 490
+    assert found.kept.tolist() == [10, 383, 376]  # 760 in the proportions 500 : 490
+    assert plan([100, 900], prior((0, 0.125)), [0, 1]).kept.tolist() == [100, 700]
+    assert plan([100, 900], prior((0, 0.5)), [0, 1]).kept.tolist() == [100, 400]
+    assert plan([100, 900], prior((0, 0.5), max_cut=1.0), [0, 1]).kept.tolist() == [100, 100]
 
 
 def test_a_topic_of_few_documents_is_not_repeated():
     wanted = prior((0, 0.5), max_epochs=10.0, min_documents=20)
     assert plan([19, 981], wanted, [0, 1]).weight[0] == 1
     assert plan([20, 980], wanted, [0, 1]).weight[0] == 10
+    assert plan([19, 981], wanted, [0, 1]).kept.tolist() == [19, 981]
 
 
 def test_a_share_of_zero_leaves_a_topic_out():
@@ -125,21 +188,16 @@ def test_a_share_of_zero_leaves_a_topic_out():
     assert found.weight.tolist() == [0, 1, 1]
 
 
-def test_inside_a_target_a_full_topic_leaves_its_place_to_its_neighbours_first():
-    found = plan([10, 400, 590], prior((0, 0.5), temperature=100.0), [0, 0, 1])
-    assert found.kept.tolist() == [10, 400, 590]
-    found = plan([10, 400, 590], prior((0, 0.3), temperature=100.0), [0, 0, 1])
-    assert found.kept[:2].tolist() == [10, 400]  # the others cannot fill theirs either
-    found = plan([10, 400, 5900], prior((0, 0.05), temperature=100.0), [0, 0, 1])
-    assert found.kept.tolist() == [10, 400, 5900]
+def test_inside_a_target_a_full_topic_leaves_its_place_to_its_neighbours():
     found = plan([10, 4000, 5990], prior((0, 0.35), temperature=100.0, max_epochs=2.0), [0, 0, 1])
-    np.testing.assert_allclose(read(found), [20, 3480, 6500], rtol=1e-6)
+    np.testing.assert_allclose(read(found)[:2] / read(found).sum(), [0.00217, 0.34783], rtol=1e-2)
+    assert found.kept[2] == 5990
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 10)), min_size=1, max_size=8), st.floats(0, 60))
 def test_water_finds_one_level(vessels, total):
     wanted, most = (np.array(column) for column in zip(*vessels, strict=True))
-    wanted = np.round(wanted, 3)
+    wanted = np.round(wanted, 3).astype(np.float64)
     found = filled(total, wanted, most)
     assert found.sum() == pytest.approx(min(total, most[wanted > 0].sum()))
     assert (found <= most * (1 + 1e-9)).all()
@@ -160,15 +218,45 @@ def targets(*patterns):
 
 
 def test_patterns_find_topics_by_words_and_numbers_and_the_first_wins():
-    assert targeted(targets("Theorem|LEAGUE", "football", "3"), LABELS, 4).tolist() == [0, 3, 0, 2]
-    assert targeted(targets("guitar"), LABELS, 2).tolist() == [1, 1]  # whose documents are gone
-    assert targeted(targets("1"), [], 2).tolist() == [1, 0]
+    assert targeted(targets("Theorem|LEAGUE", "football", "3"), LABELS, 4, 4).tolist() == [0, 3, 0, 2]
+    assert targeted(targets("guitar"), LABELS, 2, 4).tolist() == [1, 1]  # whose documents are gone
+    assert targeted(targets("1"), [], 2, 2).tolist() == [1, 0]
+    assert targeted(targets("3"), [], 2, 4).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("pattern", ["footbal leage", "7"])
 def test_a_pattern_that_finds_nothing_names_the_nearest_labels(pattern):
     with pytest.raises(ValueError, match=rf"given the pattern '{pattern}'.*2 \(football, goal\)"):
-        targeted(targets(pattern), LABELS, 4)
+        targeted(targets(pattern), LABELS, 4, 4)
+
+
+def test_a_number_that_no_topic_has_is_refused_without_labels_too(tmp_path):
+    with pytest.raises(ValueError, match=r"given the pattern '9999'.*topics are 0 to 2"):
+        balanced(tmp_path / "a", [(2, 0.5, "-"), (0, 0.4, "-")], prior((9999, 0.5)), labels=None)
+    rows = [(2, 0.5, "spam"), (0, 0.4, "-")]  # topic 2 has none left, but it is there
+    assert balanced(tmp_path / "b", rows, prior((2, 0.5)), labels=None)[0]["targets_without_documents"] == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "found"),
+    [
+        ("art", "party, article", True),
+        ("art", "party", False),
+        ("(art|ball)", "party, football", False),
+        (r"\w*ball", "football", True),
+        (r"c\+\+", "rust, c++", True),
+        (r"c\+\+", "c, rust", False),
+        (r"\.net", "asp.net", True),
+        ("tea|COFFEE", "pot\ncoffee", True),
+    ],
+)
+def test_patterns_are_found_where_words_begin(pattern, text, found):
+    assert bool(TopicTarget(pattern, 0.1).expression.search(text)) == found
+
+
+@pytest.mark.parametrize("pattern", [r"x\*\.+", r"[a+]+", r"\d+", "a+b", r"[]*]\+"])
+def test_repetitions_that_are_meant_are_accepted(pattern):
+    assert TopicTarget(pattern, 0.1).pattern == pattern
 
 
 @pytest.mark.parametrize(
@@ -182,6 +270,10 @@ def test_a_pattern_that_finds_nothing_names_the_nearest_labels(pattern):
         (lambda: prior((1, 0.1), (1, 0.1)), "'1' twice"),
         (lambda: TopicTarget("a", -0.1), "share: given -0.1"),
         (lambda: TopicTarget("(a", 0.1), "no regular expression"),
+        (lambda: TopicTarget("c++", 0.1), r"given 'c\+\+'.*write c\\\+\\\+ for"),
+        (lambda: TopicTarget("history|", 0.1), "finds every topic"),
+        (lambda: TopicTarget("(tea)*", 0.1), "finds every topic"),
+        (lambda: prior(max_cut=1.5), "max_cut: given 1.5"),
     ],
 )
 def test_priors_that_mean_nothing_are_refused(make, wrong):
@@ -201,11 +293,14 @@ class Labels(Make):
         return {}
 
 
-def balanced(tmp_path, rows, wanted, parts=1, scored=True):
+TAUGHT = Labels(labels=tuple(LABELS))
+
+
+def balanced(tmp_path, rows, wanted, parts=1, scored=True, labels: Make | None = TAUGHT):
     tmp_path.mkdir(exist_ok=True)
     docs, topics, scores, dropped = documents(tmp_path / "docs", rows, parts)
     stage = Balance(
-        docs=docs, clusters=topics, scores=scores if scored else None, labels=Labels(labels=tuple(LABELS)),
+        docs=docs, clusters=topics, scores=scores if scored else None, labels=labels,
         without=(dropped,), prior=wanted,
     )  # fmt: skip
     return written(tmp_path / "run", stage)
@@ -232,12 +327,20 @@ def test_what_was_dropped_before_is_not_counted_and_weighs_nothing(tmp_path):
 
 def test_a_target_repeats_its_topics_and_cuts_the_others(tmp_path):
     rows = [(0, 0.5, "-")] * 4 + [(2, number / 40, "-") for number in range(36)]
-    wanted = TopicWeights(None, 1.0, (TopicTarget("theorem", 0.2),), 4.0, 2)
+    wanted = TopicWeights(None, 1.0, (TopicTarget("theorem", 0.2),), 4.0, 0.5, 2)
     books, found = balanced(tmp_path, rows, wanted, parts=4)
     assert [row["weight"] for row in found] == [2] * 4 + [0] * 4 + [1] * 32
     assert books["documents_per_epoch"] == 40
     assert books["topics_repeated"] == 1
     assert books["targets_without_documents"] == 0
+    assert [books[f"target_0_{what}"] for what in ("topics", "wanted", "reached")] == [1, 2000, 2000]
+
+
+def test_the_books_tell_what_a_target_reached(tmp_path):
+    rows = [(0, 0.5, "-")] * 4 + [(2, number / 40, "-") for number in range(36)]
+    books, _ = balanced(tmp_path, rows, prior((0, 0.8), (3, 0.1)))
+    assert [books[f"target_0_{what}"] for what in ("topics", "wanted", "reached")] == [1, 8000, 2000]
+    assert [books[f"target_1_{what}"] for what in ("topics", "wanted", "reached")] == [0, 1000, 0]
 
 
 def test_without_scores_the_same_documents_go_however_parts_are_cut(tmp_path):
@@ -266,7 +369,7 @@ def test_targets_that_leave_nothing_are_refused(tmp_path):
 
 def test_a_pattern_needs_labels(tmp_path):
     docs, topics, scores, _ = documents(tmp_path / "docs", [], 1)
-    wanted = TopicWeights(None, 1.0, (TopicTarget("theorem", 0.2),), 4.0, 2)
+    wanted = TopicWeights(None, 1.0, (TopicTarget("theorem", 0.2),), 4.0, 0.5, 2)
     with pytest.raises(ValueError, match="given the pattern 'theorem' and no labels"):
         Balance(docs=docs, clusters=topics, scores=scores, labels=None, prior=wanted)
 

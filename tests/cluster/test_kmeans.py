@@ -109,6 +109,20 @@ def test_an_empty_cluster_gets_half_of_the_widest():
     assert sorted(np.bincount(cluster)) == [5, 10, 15, 15]
 
 
+def test_a_cluster_whose_rows_cancel_each_other_keeps_its_direction():
+    rows = np.array([[1, 0], [-1, 0]], np.float16)
+    start = np.array([[0.6, 0.8]], np.float32)
+    found = lloyd(here([rows], spherical=True), start, 5, spherical=True)
+    np.testing.assert_array_equal(found.centroids, start)
+    assert not lloyd(here([rows], spherical=False), start, 5, spherical=False).centroids.any()
+
+
+def test_centroids_of_opposite_rows_have_length_one(tmp_path):
+    vectors = np.eye(DIMENSIONS)[np.zeros(2, int)] * [[1], [-1]]
+    desk = Desk(tmp_path, {"vectors": [column(vectors)]})
+    assert np.linalg.norm(centroids(desk, kmeans(1)), axis=1).tolist() == [1]
+
+
 def test_the_start_has_a_row_of_every_group():
     vectors = np.repeat(np.eye(DIMENSIONS, dtype=np.float32)[:8], 30, axis=0)
     chosen = plus_plus(vectors, 8, np.random.default_rng(0))

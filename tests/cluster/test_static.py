@@ -1,6 +1,7 @@
 """The static embedder: its arithmetic against dense algebra, and the whole way with a tiny teacher."""
 
 import json
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -180,6 +181,18 @@ def test_equal_bytes_however_the_documents_are_cut_and_after_a_kill(made, tmp_pa
     again.made["teacher"] = tmp_path / "gone"  # all that the teacher had to say is there
     static().make(again)
     assert all((desk.folder / name).read_bytes() == (again.folder / name).read_bytes() for name in files)
+
+
+def test_a_task_takes_its_own_texts_along_and_no_others(tmp_path, folder, monkeypatch):
+    desk = desk_of(tmp_path, folder)
+    items = []
+    monkeypatch.setattr(desk, "map", lambda function, some: items.extend(some) or [function(one) for one in some])
+    monkeypatch.setattr("hare_ray.cluster.static.TASK_TEXTS", 50)
+    static().make(desk)
+    asked = [pair for pair in items if isinstance(pair[1], pa.Array)]
+    assert len(asked) == 8 + 1  # 400 documents, 60 words
+    for _, some in asked:
+        assert len(pickle.dumps(some)) < 2 * sum(map(len, some.to_pylist())) + 1000
 
 
 def test_documents_get_rows_of_length_one_in_order(made):

@@ -85,7 +85,30 @@ def test_documents_without_a_title_show_how_they_begin_and_their_braces_mean_not
         ("The title is: \u201cSteam locomotives\u201d", "Steam locomotives"),
         ("Topic-based learning", "Topic-based learning"),
         ("C++ (programming)", "C++ (programming)"),
-        ("Here is a title:\nSteam locomotives", ""),
+        ("Here is a title:\nSteam locomotives", "Steam locomotives"),
+        ("Here is the title: Gardening", "Gardening"),
+        ("Here\u2019s a title: *Gardening*", "Gardening"),
+        ("Sure! Here is a suitable title:\n\n**Gardening**", "Gardening"),
+        ("**Title:**\nGardening", "Gardening"),
+        ("The topic's title is: Gardening", "Gardening"),
+        ("1. Gardening\n2. Plants", "Gardening"),
+        ("2) **Title:** Gardening", "Gardening"),
+        ("**Title**: Gardening", "Gardening"),
+        ("- Gardening", "Gardening"),
+        ("3D printing", "3D printing"),
+        ("1984. A novel", "1984. A novel"),
+        ("Surely you're joking", "Surely you're joking"),
+        ("Here be dragons: old maps", "Here be dragons: old maps"),
+        ("<think>\nHmm, keywords.\n</think>\n\nGardening", "Gardening"),
+        ("<think></think>Gardening", "Gardening"),
+        ("The user asks for a title.\n</think>\nGardening", "Gardening"),
+        ("<think>\nHmm", ""),
+        ("<think>\nHmm\n</think>\n", ""),
+        ("<think>One</think>\n<think>\nTwo", ""),
+        ("<title>Gardening</title>", ""),
+        ("Gardening<|im_end|>", ""),
+        ("Here are some keywords:", ""),
+        ("Title: None", ""),
         ("one two three four five six seven eight", "one two three four five six seven eight"),
         ("one two three four five six seven eight nine", ""),
         ("Sorry, no title", ""),
@@ -104,6 +127,8 @@ def test_answers_become_titles_or_none(answer, title):
 def test_an_answer_that_was_cut_off_gives_a_title_only_if_its_first_line_is_whole():
     assert cleaned("Steam locomot", whole=False) == ""
     assert cleaned("Steam locomotives\nThey all r", whole=False) == "Steam locomotives"
+    assert cleaned("Here is a title:\nSteam locomot", whole=False) == ""
+    assert cleaned("<think>\nHmm, a title such as\nSteam locomot", whole=False) == ""
 
 
 def test_the_prior_has_both_slots_and_one_without_is_refused(server, tmp_path):

@@ -1,6 +1,7 @@
 """Semantic duplicates against a brute-force reference, for any cutting and memory, and on crafted vectors."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hare_ray.dedup import semantic_spans
 from hare_ray.dedup.semantic import SEMANTIC_DUPLICATE, SemanticDuplicates
 from hare_ray.dedup.semantic_steps import bytes_per_row
 from hare_ray.schema import DOCUMENT
@@ -126,11 +128,13 @@ def corpora(draw):
     return unit(vectors), clusters, ids, scores, cuts, rows * bytes_per_row(dimensions)
 
 
-@settings(max_examples=60, deadline=None)
-@given(corpora())
-def test_equals_the_rule_for_any_cutting_and_memory(corpus):
+@settings(max_examples=80, deadline=None)
+@given(corpora(), st.sampled_from([0, semantic_spans.MOST_PAIRS]))
+def test_equals_the_rule_for_any_cutting_and_memory(corpus, most_pairs):
     vectors, clusters, ids, scores, cuts, memory_bytes = corpus
-    found, books = found_of(vectors, clusters, ids=ids, scores=scores, cuts=cuts, memory_bytes=memory_bytes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semantic_spans, "MOST_PAIRS", most_pairs)
+        found, books = found_of(vectors, clusters, ids=ids, scores=scores, cuts=cuts, memory_bytes=memory_bytes)
     for n, (speaker, similar) in enumerate(reference(vectors, clusters, ids, scores, LEAST)):
         stands = n if speaker is None else speaker
         assert found[n]["reason"] == (None if speaker is None else SEMANTIC_DUPLICATE)
@@ -151,8 +155,9 @@ def planted(count, topics, seed=0):
 
 
 @pytest.mark.parametrize("cuts", [(), (0, 100, 700, 700, 1999)])
-@pytest.mark.parametrize("rows", [10_000, 300, 64])
-def test_tiles_blocks_and_ranges_are_decided_as_by_the_loop(cuts, rows):
+@pytest.mark.parametrize(("rows", "most_pairs"), [(10_000, 10_000), (300, 10_000), (64, 10_000), (64, 0)])
+def test_tiles_blocks_and_ranges_are_decided_as_by_the_loop(cuts, rows, most_pairs, monkeypatch):
+    monkeypatch.setattr(semantic_spans, "MOST_PAIRS", most_pairs)
     vectors, clusters, ids = planted(2000, 3)
     found, books = found_of(vectors, clusters, ids=ids, cuts=cuts, memory_bytes=rows * bytes_per_row(32))
     speakers = [v["detail"] for v in found]
@@ -264,6 +269,40 @@ def test_a_cluster_larger_than_memory_is_decided_in_blocks(tmp_path):
     assert found[1][1] < 2 * memory_bytes < found[0][1]
 
 
+def test_objects_grow_more_slowly_than_the_pairs_of_groups_and_ranges(monkeypatch):
+    """4 x the rows are 16 x the pairs of a group and a range, but some 8 x the objects."""
+    monkeypatch.setattr(semantic_spans, "MOST_PAIRS", 0)
+    monkeypatch.setattr("hare_ray.dedup.plan.TASK_ROWS", 10)
+    counts = []
+    for groups in (16, 64):
+        count = 20 * groups
+        clusters = np.random.default_rng(groups).integers(0, 10 * groups, count).tolist()
+        cuts, memory_bytes = range(20, count, 20), 20 * bytes_per_row(2)
+        desk = desk_of(angles(*range(count)), clusters, cuts=cuts)
+        verdicts(desk, stages_of(2, memory_bytes=memory_bytes))
+        counts.append(len(desk.objects))
+        least = 3 * groups**2 * 0.9
+    assert counts[1] < 10 * counts[0]
+    assert counts[1] < least / 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 30), st.integers(0, 9), st.integers(0, 2**16))
+def test_runs_of_spans_have_every_group_once_and_no_more_rows_than_a_task_holds(ranges, groups, seed):
+    first = semantic_spans.first_ranges(ranges)
+    assert (first[0], first[-1]) == (0, ranges)
+    assert all(a < b for a, b in pairwise(first))
+    rows = np.random.default_rng(seed).integers(0, 12, (groups, len(first) - 1))
+    spans = semantic_spans.spans_of(first, rows, 10)
+    joined = [[] for _ in first[1:]]
+    for span, run in spans.items:
+        here = list(spans.groups(span, run))
+        joined[span] += here
+        assert rows[here, span].sum() <= 10 or np.count_nonzero(rows[here, span]) == 1
+    assert all(found == list(range(groups)) for found in joined)
+    assert spans.runs_of(ranges - 1) == spans.runs[-1]
+
+
 class KilledError(Exception):
     """What stops a run."""
 
@@ -289,7 +328,9 @@ class MortalDesk(MemoryDesk):
         super().write(part, table)
 
 
-def test_a_killed_run_goes_on_and_does_no_finished_step_again():
+@pytest.mark.parametrize("most_pairs", [0, 10_000])
+def test_a_killed_run_goes_on_and_does_no_finished_step_again(most_pairs, monkeypatch):
+    monkeypatch.setattr(semantic_spans, "MOST_PAIRS", most_pairs)
     vectors, clusters, ids = planted(40, 3)
     tables = desk_of(vectors, clusters, ids, cuts=(13, 27)).tables
     stage = stages_of(32, memory_bytes=10 * bytes_per_row(32))

@@ -70,7 +70,21 @@ def edit(recipe: Path, *changes: tuple[str, str]) -> None:
 def test_a_finished_run_of_the_same_recipe_has_nothing_to_say(root, plan):
     told = plan("--root", root)
     assert sum("done " in line for line in told) == STAGES
-    assert not [line for line in told if line.startswith(("edited", "say")) or "anew" in line or "not made" in line]
+    assert told[-1] == "nothing would be made anew: 10 of 10 stages stay as they are"
+    assert not [line for line in told[:-1] if line.startswith(("edited", "say")) or "anew" in line]
+
+
+def test_of_an_unfinished_run_what_is_done_stays_and_what_is_not_is_told(root, recipe, plan):
+    edit(recipe, ("opinions=(share,), carry", 'opinions=(share,), label="end", carry'), ('label="last", ', ""))
+    assert plan("--root", root)[-2:] == [
+        "nothing would be made anew: 9 of 10 stages stay as they are",
+        "1 of 10 stages were not made yet: end",
+    ]
+
+
+def test_of_a_root_where_nothing_is_made_the_plan_alone_is_shown(recipe, plan, tmp_path):
+    (tmp_path / "new").mkdir()
+    assert "to do" in plan("--root", str(tmp_path / "new"))[-1]
 
 
 def test_an_edit_is_told_with_what_follows_and_what_to_say(root, recipe, plan):

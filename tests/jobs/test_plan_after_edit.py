@@ -66,8 +66,19 @@ def test_an_edited_weight_remakes_the_mixture_and_what_is_trained_on_it(copy):
     assert told[-1].startswith("say --redo stage_2_mixture to make them anew here, or --root NEW --reuse run")
 
 
+@pytest.mark.parametrize(
+    ("file", "was", "now"),
+    [("rubric.yaml", "max_words: 400", "max_words: 401"), ("topic_title.yaml", "Keywords: ", "Its keywords: ")],
+)
+def test_an_edit_that_nothing_reads_is_told_to_change_nothing(copy, file, was, now):
+    told = planned(copy, file, was, now)
+    stages = len(list((copy / "run").glob("*/manifest.json")))
+    assert told[-1] == f"nothing would be made anew: {stages} of {stages} stages stay as they are"
+    assert not told[-2].startswith("edited")
+
+
 def test_a_slip_in_a_prior_is_one_line_with_file_and_line(copy):
     told = planned(copy, "sources.yaml", "weight_percent: 7.7\n", "weight_percent: seven\n")
     assert len(told) == 1
     assert told[0].startswith("error: sources.yaml, line ")
-    assert told[0].endswith("weight_percent: given seven, expected a number such as 11.0")
+    assert told[0].endswith("weight_percent: given seven, expected a number such as 1.0")

@@ -8,9 +8,11 @@ import pytest
 from hare_ray.priors import Mixtures, Sources
 from hare_ray.priors.benchmarks import Known
 from hare_ray.priors.prompts import Prompts, Refusals
-from hare_ray.priors.quality import Examples
+from hare_ray.priors.quality import Examples, Rubric
 from hare_ray.priors.reading import parse
 from hare_ray.priors.tasks import Tasks
+from hare_ray.priors.titles import TopicTitle
+from hare_ray.priors.topics import TopicWeights
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,7 @@ from hare_ray.priors.tasks import Tasks
         ("sources", Sources, "weight_percent: 11.0", "weight_percent: -1",
          "given weight_percent=-1, expected 0 to 100"),
         ("sources", Sources, "weight_percent: 11.0", "weight_percent: 11,0",
-         "given 11,0, expected a number such as 11.0"),
+         "given 11,0, expected a number such as 1.0"),
         ("sources", Sources, "status: substitute", "status: availble", "did you mean available"),
         ("sources", Sources, "status: substitute", "status: unavailable", "expected a location for available"),
         ("sources", Sources, "name: Pubmed", "name: S2orc", r"sources: given \['S2orc'\] more than once"),
@@ -50,6 +52,34 @@ def test_a_wrong_value_is_told_with_its_line(name: str, kind: Any, was: str, now
     assert was in text[body:]
     with pytest.raises(ValueError, match=rf"^{name}\.yaml, line \d+: .*{told}"):
         parse(text[:body] + text[body:].replace(was, now, 1), kind, f"{name}.yaml")
+
+
+NEW_TARGETS = "targets:\n  - {pattern: abc, share: 0.6}\n  - {pattern: def, share: 0.6}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "was", "now", "at"),
+    [
+        ("topics", TopicWeights, "\ntargets: []\n", f"\n{NEW_TARGETS}", "\ntargets:"),
+        ("topics", TopicWeights, "\ntargets: []\n", "\n", "\ntemperature:"),
+        ("topics", TopicWeights, "\ncap: 3.0", "\ncap:3.0", "\ncap:"),
+        ("topics", TopicWeights, "\ncap: 3.0", "\ncap: 0.5", "\ncap:"),
+        ("rubric", Rubric, "Score: n", "Points: n", "\nform:"),
+        ("rubric", Rubric, "\nmax_words: 400", "\nmax_words: 0", "\nmax_words:"),
+        ("topic_title", TopicTitle, "Keywords: {words}", "Keywords: words", "\ntext:"),
+        ("sources", Sources, "weight_percent: 11.0", "weight_percent: -1", "weight_percent: -1"),
+        ("sources", Sources, "weight_percent: 11.0", "weight_percent: 21.0", "\nsources:"),
+        ("sources", Sources, "sources: [HackerNews]", "sources: [HackerNew]", "\nseeds:"),
+    ],
+)  # fmt: skip
+def test_the_line_that_is_told_is_that_of_what_is_wrong(name: str, kind: Any, was: str, now: str, at: str):
+    text = (files("hare_ray.priors") / f"{name}.yaml").read_text(encoding="utf-8")
+    begin = 0 if name.startswith("topic") else text.index("\n\n")
+    assert was in text[begin:]
+    text = text[:begin] + text[begin:].replace(was, now, 1)
+    line = text[: text.index(at, begin)].count("\n") + 1 + at.startswith("\n")
+    with pytest.raises(ValueError, match=rf"^{name}\.yaml, line {line}: "):
+        parse(text, kind, f"{name}.yaml")
 
 
 def test_a_small_change_of_weights_that_stays_whole_is_taken():

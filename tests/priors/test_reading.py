@@ -16,6 +16,8 @@ from hare_ray.priors.prompts import Prompts, Refusals
 from hare_ray.priors.quality import Examples, Rubric
 from hare_ray.priors.reading import parse
 from hare_ray.priors.tasks import Tasks
+from hare_ray.priors.titles import TopicTitle
+from hare_ray.priors.topics import TopicWeights
 
 SHIPPED: dict[str, Any] = {
     "sources": Sources,
@@ -28,6 +30,8 @@ SHIPPED: dict[str, Any] = {
     "open_points": OpenPoints,
     "quality_examples": Examples,
     "rubric": Rubric,
+    "topics": TopicWeights,
+    "topic_title": TopicTitle,
 }
 
 
@@ -90,8 +94,8 @@ def test_a_document_becomes_the_dataclass_of_its_annotations(loader):
 @pytest.mark.parametrize(
     ("was", "now", "line", "told"),
     [
-        ("share: 0.25", "share: eleven", 4, "share: given eleven, expected a number such as 11.0"),
-        ("share: 0.25", "share: '0.25'", 4, "share: given '0.25', expected a number such as 11.0; without quotes"),
+        ("share: 0.25", "share: eleven", 4, "share: given eleven, expected a number such as 1.0"),
+        ("share: 0.25", "share: '0.25'", 4, "share: given '0.25', expected a number such as 1.0; without quotes"),
         ("share: 0.25", "share: .nan", 4, "share: given .nan, expected a number"),
         ("share: 0.25", "share: 1e999", 4, "share: given 1e999, expected a number"),
         ("share: 0.25", "share:", 4, "share: given nothing, expected a number"),
@@ -108,7 +112,18 @@ def test_a_document_becomes_the_dataclass_of_its_annotations(loader):
         ("word: some words", "word: ~", 2, "word: given ~, expected a text"),
         ("word: some words", "word: number # 5", 2, "where YAML ends the text; put the text in quotes"),
         ("word: some words", "word: this: that", 2, "put a text that holds a colon and a space in quotes"),
+        ("share: 0.25", "share: 10%", 4, "given 10%, expected a number such as 1.0; write 0.1, without the sign"),
+        ("count: 3", "count: 10%", 3, "count: given 10%, expected a whole number such as 3"),
+        ("maybe: null", "maybe: none", 15, "maybe: given none, expected a number such as 1.0, or null"),
+        ("maybe: null", "maybe: [1]", 15, "maybe: given a list, expected a number such as 1.0, or null"),
+        ("  one: 1", "  one: 1\nmany:", 15, "many: stands here for the second time"),
         ("table:\n  one", "table:\n\tone", 14, "indent with spaces, never tabs"),
+        ("count: 3", "count:3", 3, "count: not readable as YAML; put a space after the colon: 'count: '"),
+        ("word: some words", "word:some words", 2, "word: not readable as YAML; put a space after the colon"),
+        ("  - name: first", "  - name:first", 8, "name: not readable as YAML; put a space after the colon"),
+        ("maybe: null", "maybe:null", 15, "maybe: not readable as YAML; put a space after the colon"),
+        ("kind: odd\n", "", 5, "kind: is missing in this entry; expected the keys word, count"),
+        ("word: some words", "word: see:\n  other:3", 2, "put a text that holds a colon and a space in quotes"),
         ("word: some words", "word: @home", 2, "put a text that begins with a sign such as @ in quotes"),
         ("word: some words", "word: *some", 2, "put a text that begins with * in quotes"),
         ("word: some words", "word: !!binary aGk=", 2, "word: given aGk=, expected a text"),
@@ -119,7 +134,7 @@ def test_a_document_becomes_the_dataclass_of_its_annotations(loader):
         ("word: some words\n", "", 2, "word: is missing in this entry; expected the keys word, count"),
         ("count: 3", "count: 3\nword: again", 4, "word: stands here for the second time, after line 2; keep one"),
         ("kind: odd", "kind: ood", 6, "kind: given ood, expected one of even, odd; did you mean odd?"),
-        ("    share: 1e-4", "    share: 2", 8, "many: given share=2.0, expected 1 at most"),
+        ("    share: 1e-4", "    share: 2", 9, "many: given share=2.0, expected 1 at most"),
         ("  - name: first\n", "  - first\n  - name: x\n", 8, "many: given first, expected entries such as 'name: "),
         ("  one: 1", "  one: two", 14, "one: given two, expected a whole number"),
         ("  one: 1", "  - 1", 14, "table: given a list, expected entries"),
@@ -137,6 +152,51 @@ def test_each_slip_is_told_with_file_line_and_cure(loader, was, now, line, told)
     assert str(stop.value).startswith(f"some.yaml, line {line}: ")
     assert told in str(stop.value)
     assert "\n" not in str(stop.value)
+
+
+EMPTIED = """word: some words
+count: 3
+share: 0.25
+sure: true
+kind: odd
+many:
+maybe: null
+"""
+
+
+def test_a_list_that_was_emptied_is_told_how_to_write_none(loader):
+    with pytest.raises(ValueError, match=r"x\.yaml, line 6: many: given nothing, .*; write \[\] where there is none$"):
+        parse(EMPTIED, Outer, "x.yaml")
+    assert parse(EMPTIED.replace("many:", "many: []"), Outer, "x.yaml").many == ()
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A record that refuses in the words of `refusal`."""
+
+    title: str
+    refusal: str
+    parts: tuple[Inner, ...]
+
+    def __post_init__(self) -> None:
+        raise ValueError(self.refusal)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "line"),
+    [
+        ("parts: given what a title is not", 4),  # it begins with the key
+        ("my entry: given title=3, expected parts", 2),  # it names the key, and others later
+        ("given shares and a share of 1.2", 4),  # it names a key of the entries
+        ("given 'parts', expected a title", 2),  # what was given is not what is meant
+        ("given nonsense", 1),  # it names nothing: the first line of the entry
+    ],
+)
+def test_what_a_record_refuses_is_told_with_the_line_of_what_it_names(loader, refusal, line):
+    text = f"{{refusal: {refusal!r},\ntitle: some,\n\nparts: [{{name: a}}]}}"
+    with pytest.raises(ValueError) as stop:
+        parse(text, Whole, "x.yaml")
+    assert str(stop.value) == f"x.yaml, line {line}: {refusal}"
 
 
 def test_a_file_that_is_not_utf8_is_told_with_its_line():
@@ -203,7 +263,9 @@ def test_any_edit_of_a_shipped_file_loads_or_is_refused_with_file_and_line(name,
         assert str(error).startswith(f"{name}.yaml, line "), error
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name", sorted(SHIPPED.keys() - {"topics", "topic_title"})
+)  # these explain each setting beside it
 def test_every_shipped_file_begins_with_words_for_its_reader_and_an_example(name):
     opening = shipped(name).split("\n\n")[0]
     assert opening.startswith("# ")

@@ -86,4 +86,4 @@ def desk(folder, rows, sizes=None):
 def examples():
     """The package's own, in two groups a side, those of a side alternating."""
     found = load_examples()
-    return [(text, float(label == "good"), f"group{at % 2}") for at, (text, label) in enumerate(found)]
+    return [(text, float(label == "good"), f"group{at % 2}") for at, (text, label, _) in enumerate(found)]

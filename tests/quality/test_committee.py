@@ -8,7 +8,9 @@ import pyarrow as pa
 import pytest
 
 from hare_ray.quality import Score
+from hare_ray.quality.calibration import ece
 from hare_ray.quality.learning import sample
+from hare_ray.quality.measuring import Heard, fitted_vote, nested
 from hare_ray.quality.names import MEMBERS
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Table
@@ -92,6 +94,16 @@ def test_a_score_does_not_depend_on_the_other_rows(trained, scored):
         assert alone.column(name)[0].as_py() == pytest.approx(whole.column(name)[7].as_py(), abs=1e-5)
 
 
+def test_a_part_is_looked_at_slice_by_slice(trained, scored, monkeypatch):
+    texts = trained[1]
+    for rows in (1, 7, len(texts)):
+        monkeypatch.setattr("hare_ray.quality.score.SLICE_ROWS", rows)
+        found = scored[0](documents(texts), column(embedded(texts)))
+        for name in found.column_names:
+            expected = scored[1].column(name).to_numpy()
+            np.testing.assert_allclose(found.column(name).to_numpy(), expected, atol=1e-5)
+
+
 def test_no_documents_are_scored_and_those_without_words_get_nothing(scored):
     score = scored[0]
     assert len(score(documents([]), column(np.zeros((0, DIMENSIONS))))) == 0
@@ -101,15 +113,15 @@ def test_no_documents_are_scored_and_those_without_words_get_nothing(scored):
         assert found.column(name).to_pylist() == [0, 0, 0]
 
 
-def test_shuffled_words_are_seen_by_the_member_that_reads_in_order(trained, scored):
+def test_shuffled_words_are_seen_by_the_member_that_reads_in_order_and_by_the_vote(trained, scored):
     _, texts, label = trained
     good = [text for text, side in zip(texts, label, strict=True) if side]
     salad = [" ".join(random.Random(1).sample(text.split(), len(text.split()))) for text in good]
-    score = scored[0]
-    before = score(documents(good), column(embedded(good))).column("member_fluency").to_numpy()
-    after = score(documents(salad), column(embedded(salad))).column("member_fluency").to_numpy()
-    assert np.mean(before > after) > 0.9
-    assert np.mean(before) > np.mean(after) + 0.1
+    before, after = (scored[0](documents(some), column(embedded(some))) for some in (good, salad))
+    for name, least in (("member_fluency", 0.1), ("quality", 0.03)):
+        whole, mixed = (some.column(name).to_numpy() for some in (before, after))
+        assert np.mean(whole > mixed) >= 0.9, name
+        assert np.mean(whole) > np.mean(mixed) + least, name
 
 
 def test_vectors_of_another_model_and_broken_ones_are_refused(scored):
@@ -118,6 +130,9 @@ def test_vectors_of_another_model_and_broken_ones_are_refused(scored):
         scored[0](documents(["a"]), wrong)
     with pytest.raises(ValueError, match="vectors of 1 of 2 rows"):
         scored[0](documents(["a", "b"]), column(np.stack([np.full(DIMENSIONS, np.nan), np.zeros(DIMENSIONS)])))
+    missing = pa.table({"embedding": pa.array([None, [0.0] * DIMENSIONS], pa.list_(pa.float16(), DIMENSIONS))})
+    with pytest.raises(ValueError, match="1 nulls among 2 vectors"):
+        scored[0](documents(["a", "b"]), missing)
 
 
 def test_labels_without_meaning_teach_nothing_and_training_repeats(tmp_path):
@@ -131,6 +146,21 @@ def test_labels_without_meaning_teach_nothing_and_training_repeats(tmp_path):
     report = json.loads(made[0]["report.json"])
     assert 25 < report["committee"]["auc"] < 75
     assert report["committee"]["ece"] < 15
+
+
+def test_the_calibration_error_is_of_rounds_that_calibration_has_not_seen():
+    """In a group of its own scores mean the opposite: curves found on the others are wrong there, and it shows."""
+    draw = np.random.default_rng(0)
+    turn = np.repeat([0, 1], 400)
+    label = np.tile(np.repeat([1, 0], 200), 2)
+    good = np.where(turn == 0, label, 1 - label)
+    scores = np.stack([draw.normal(np.where(good == 1, 2.0, -2.0), 1.0) for _ in MEMBERS])
+    tests = Heard(scores, np.arange(800), label, turn)
+    kept = fitted_vote(tests, 5.0, 0)
+    quality, chances = nested(tests, 5.0, 0)
+    assert ece(kept(scores)[0], label) < 0.1
+    assert ece(quality, label) > 0.4
+    assert chances.shape == scores.shape
 
 
 def test_one_kind_of_label_is_refused(tmp_path):

@@ -20,6 +20,8 @@ from hare_ray.stage import Source
 from hare_ray.store import Root
 
 MAX_BYTES = 500
+HUGE = 10**400
+"""A number that JSON may hold and float64 may not."""
 
 
 def stage(path, **changes):
@@ -79,6 +81,11 @@ REASONS = [
     ({"text": "a", "label": math.nan}, labels.UNKNOWN_LABEL),
     ({"text": "a", "label": 1, "scale": 0}, labels.UNKNOWN_LABEL),
     ({"text": "a", "label": 2, "scale": "5"}, labels.UNKNOWN_LABEL),
+    ({"text": "a", "label": -2, "scale": -5}, labels.UNKNOWN_LABEL),
+    ({"text": "a", "label": HUGE}, labels.UNKNOWN_LABEL),
+    ({"text": "a", "label": 1, "scale": HUGE}, labels.UNKNOWN_LABEL),
+    ({"text": "a", "label": 0.5, "scale": HUGE}, labels.UNKNOWN_LABEL),
+    ({"text": "a", "label": 1, "scale": math.inf}, labels.UNKNOWN_LABEL),
     ({"text": "a" * MAX_BYTES, "label": 1}, labels.TOO_LARGE),
 ]
 
@@ -89,7 +96,7 @@ def test_every_reason(tmp_path, line, reason):
     assert [row["reason"] for row in rows] == [reason, None]
     assert rows[1]["label"] == 0
     if reason == labels.UNKNOWN_LABEL and isinstance(line, dict) and "label" in line:
-        assert rows[0]["detail"] == repr(json.loads(json.dumps(line))["label"])
+        assert rows[0]["detail"] == repr(json.loads(json.dumps(line))["label"])[: labels.SHOWN_CHARS]
 
 
 def test_a_damaged_file_gives_what_lies_before(tmp_path):
@@ -103,17 +110,28 @@ def test_a_damaged_file_gives_what_lies_before(tmp_path):
 
 def test_the_examples_of_the_package_are_read():
     rows = read(Path(examples_file()))
-    assert [(row["text"], row["label"] == 1) for row in rows] == [
-        (text, label == "good") for text, label in load_examples()
+    assert [(row["text"], row["label"] == 1, row["group"]) for row in rows] == [
+        (text, label == "good", f"quality_examples/{kind}") for text, label, kind in load_examples()
     ]
-    assert {row["group"] for row in rows} == {"quality_examples"}
+    assert all(row["reason"] is None for row in rows)
     assert len({row["id"] for row in rows}) == len(rows)
+
+
+def test_kinds_of_a_list_are_groups(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "good:\n- {kind: story, texts: [a, b]}\n- {kind: proof, texts: [c]}\npoor: [{kind: story, texts: [d]}]\n"
+    )
+    found = [(row["text"], row["label"], row["group"], row["offset"]) for row in read(path)]
+    assert found == [
+        ("a", 1, "mine/story", 0), ("b", 1, "mine/story", 1), ("c", 1, "mine/proof", 2), ("d", 0, "mine/story", 3),
+    ]  # fmt: skip
 
 
 def test_a_broken_list_names_file_and_line(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("good:\n  - one\npoor:\n  - 3\nbad: 4\n")
-    with pytest.raises(ValueError, match=r"mine.yaml, line \d"):
+    path.write_text("good: [{kind: a, texts: [one]}]\npoor:\n  - {kind: b, texts: [3]}\nbad: 4\n")
+    with pytest.raises(ValueError, match=r"mine.yaml, line 4: bad: there is no such key"):
         read(path)
 
 
@@ -155,3 +173,31 @@ def test_a_run_drops_what_has_no_label_into_the_ledger(tmp_path):
 def test_a_label_is_a_share_of_its_scale(value, scale):
     found = label_of(value, scale)
     assert found == (value / scale if value / scale <= 1 else None)
+
+
+NUMBERS = st.integers() | st.integers(0, 9) | st.floats() | st.sampled_from([HUGE, -HUGE])
+JSON = st.recursive(
+    NUMBERS | st.none() | st.booleans() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(NUMBERS | JSON, NUMBERS | JSON), min_size=10, max_size=30))
+def test_any_values_of_json_are_a_label_or_an_unknown_one(tmp_path_factory, pairs):
+    lines = ({"text": "a", "label": label, "scale": scale} for label, scale in pairs)
+    rows = read(written(tmp_path_factory.mktemp("any"), *lines), max_record_bytes=10_000)
+    for row, (label, scale) in zip(rows, pairs, strict=True):
+        assert row["reason"] in (None, labels.UNKNOWN_LABEL)
+        assert 0 <= row["label"] <= 1
+        if row["reason"] is None and not isinstance(label, str):
+            assert abs(scale) < HUGE
+            assert row["label"] == pytest.approx(label / scale)
+
+
+@pytest.mark.parametrize("depth", [100, 950, 990, 100_000])
+def test_deep_values_are_no_label(tmp_path, depth):
+    line = '{"text": "a", "label": ' + "[" * depth + "]" * depth + "}"
+    row = read(written(tmp_path, line), max_record_bytes=10**6)[0]
+    assert row["reason"] in (labels.UNKNOWN_LABEL, labels.MALFORMED_JSON)

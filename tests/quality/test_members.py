@@ -2,7 +2,6 @@
 
 import random
 import string
-from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +22,7 @@ from hare_ray.quality.fluency_kernel import (
     OTHER,
     class_ngrams,
 )  # fmt: skip
-from hare_ray.quality.members import BUCKETS, CHARACTERS_READ, KINDS, WINDOW_WORDS, views
+from hare_ray.quality.members import BUCKETS, CHARACTERS_READ, WINDOW_WORDS, views
 from hare_ray.text import words_of
 
 THE = np.sort(words_of(pa.array(["the of"])).hashes)
@@ -107,32 +106,56 @@ def test_class_ngrams_are_those_of_plain_python(documents, n):
     assert len(set(zip(expected, hashes.tolist(), strict=True))) == len(set(expected)) == len(set(hashes.tolist()))
 
 
-def test_bags_are_log_counts_of_length_one():
-    found = seen("a b a b c", "", "one").bags
+def test_bags_are_shares():
+    found = seen("a b a b c", "", "one").ngrams
     matrix = found.matrix().toarray()
     words = matrix[:, :BUCKETS]
-    counts = Counter("ababc")
-    expected = np.array([1 + np.log(number) for number in counts.values()])
-    assert sorted(words[0][words[0] > 0]) == pytest.approx(sorted(expected / np.linalg.norm(expected)), abs=1e-6)
-    for kind in range(KINDS):
-        norms = np.linalg.norm(matrix[:, kind * BUCKETS : (kind + 1) * BUCKETS], axis=1)
-        assert norms[0] == pytest.approx(1, abs=1e-6)
-        assert norms[1] == pytest.approx(float(kind == 1), abs=1e-6)  # END is there in an empty text
+    assert sorted(words[0][words[0] > 0]) == pytest.approx([0.2, 0.4, 0.4])
+    for kind in range(found.kinds):
+        sums = matrix[:, kind * BUCKETS : (kind + 1) * BUCKETS].sum(axis=1)
+        assert sums[0] == pytest.approx(1, abs=1e-6)
+        assert sums[1] == 0
     weighted = np.random.default_rng(0).normal(size=found.width).astype(np.float32)
     np.testing.assert_allclose(found.scores(weighted), matrix @ weighted, atol=1e-5)
+
+
+def test_words_are_counted_by_logarithm():
+    found = seen("the, sea. the. The ship sea", "", "one").words
+    assert found.kinds == 3
+    matrix = found.matrix().toarray()
+    single = matrix[0, :BUCKETS]
+    counts = 1 + np.log([3, 2, 1])
+    expected = sorted(counts / np.linalg.norm(counts))
+    assert sorted(single[single > 0].tolist()) == pytest.approx(expected, rel=1e-5)
+    for kind in range(found.kinds):
+        lengths = np.linalg.norm(matrix[:, kind * BUCKETS : (kind + 1) * BUCKETS], axis=1)
+        assert lengths[0] == pytest.approx(1, abs=1e-6)
+        assert lengths[1] == 0 or kind
+
+
+def test_every_mark_is_a_word_of_its_own():
+    def once(text):
+        return np.flatnonzero(seen(text).ngrams.matrix().toarray()[0, :BUCKETS]).tolist()
+
+    words, comma, bracket = once("one two"), once(","), once("(")
+    assert len(words) == 2 and len(comma) == len(bracket) == 1 and comma != bracket
+    assert once("(one,\ttwo,\n") == sorted(words + comma + bracket)
+    pair = slice(BUCKETS, 2 * BUCKETS)
+    pairs = [np.flatnonzero(seen(text).ngrams.matrix().toarray()[0, pair]).tolist() for text in ("one, two", ", two,")]
+    assert [len(some) for some in pairs] == [2, 2] and len(set(pairs[0]) & set(pairs[1])) == 1
 
 
 @settings(max_examples=40)
 @given(st.lists(st.text(string.printable + "\u00e9\u4e2d", max_size=60), max_size=5))
 def test_a_text_looks_the_same_among_others(texts):
     together = seen(*texts)
-    weighted = np.random.default_rng(0).normal(size=together.bags.width).astype(np.float32)
-    scores = together.bags.scores(weighted)
+    weighted = np.random.default_rng(0).normal(size=together.ngrams.width).astype(np.float32)
+    scores = together.ngrams.scores(weighted)
     assert np.isfinite(together.shape).all()
     for row, text in enumerate(texts):
         alone = seen(text)
         np.testing.assert_allclose(together.shape[row], alone.shape[0], atol=1e-6)
-        assert scores[row] == pytest.approx(alone.bags.scores(weighted)[0], abs=1e-9)
+        assert scores[row] == pytest.approx(alone.ngrams.scores(weighted)[0], abs=1e-9)
 
 
 def test_chunks_and_what_lies_behind_the_first_page_change_nothing():
@@ -142,7 +165,9 @@ def test_chunks_and_what_lies_behind_the_first_page_change_nothing():
     assert whole.tokens.values.tolist() == cut.tokens.values.tolist()
     assert whole.tokens.offsets.tolist() == cut.tokens.offsets.tolist()
     np.testing.assert_array_equal(whole.shape, cut.shape)
-    assert whole.words[2] == CHARACTERS_READ // len("word ")
+    assert (whole.ngrams.matrix() != cut.ngrams.matrix()).nnz == 0
+    assert (whole.words.matrix() != cut.words.matrix()).nnz == 0
+    assert whole.lengths[2] == CHARACTERS_READ // len("word ")
 
 
 def test_frequent_words_are_those_of_most_texts():

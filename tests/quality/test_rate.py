@@ -120,6 +120,26 @@ def test_no_score_is_made_up(answer):
     assert last_score(answer) is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ("<think>Score: 1?</think>\nScore: 4", 4), ("Score: 1? No.\n</think>\n\nScore: 4", 4),
+        ("<THINK>\n2 points\n</THINK>4", 4), ("Score: 4\n<think>or Score: 2</think>", 4),
+        ("<think>Score: 1</think>Score: 2<think>Score: 3</think>", 2),
+    ],
+)  # fmt: skip
+def test_thoughts_are_no_answer(answer, score):
+    assert last_score(answer) == (score, 5)
+
+
+@pytest.mark.parametrize(
+    "answer", ["<think>Score: 4", "<think>Score: 4</think>", "<think>a</think><think>Score: 4", "Score: 4</think>"]
+)
+def test_whoever_only_thinks_gives_no_score(answer):
+    assert last_score(answer) is None
+    assert rated(answer, "length") == (0.0, NO_SCORE, answer)
+
+
 @given(
     st.text(max_size=60),
     st.integers(0, 5),

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from hare_ray.gather import Desk
+from hare_ray.priors.topics import TopicTarget
 from hare_ray.schema import DETAIL, DOCUMENT, REASON
 from hare_ray.stage import Annotate, Files, Gather, Keep, Make, Map, PartFunction, Rebalance, Source, Stage, Table
 
@@ -146,6 +148,23 @@ class StaticModel(Write):
 
 class Titles(Write):
     """What the report reads of topics with titles."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A prior on topics, as far as the report reads it."""
+
+    targets: tuple[TopicTarget, ...]
+
+
+class Balance(Make):
+    """What the report reads of a balance: its targets and its books."""
+
+    prior: Wanted
+    told: dict[str, int]
+
+    def make(self, desk: Desk) -> dict[str, int]:
+        return self.told
 
 
 class Certificate(Write):

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from hare_ray import engine
+from hare_ray.priors.topics import TopicTarget
 from hare_ray.report import diagrams, render
 from hare_ray.report.funnel import funnel
 from hare_ray.report.quality import Bin
 from hare_ray.report.reading import Run
-from hare_ray.report.tally import Side, tally
+from hare_ray.report.tally import Rows, Side, Tally, tally
 from hare_ray.report.topics import LISTED, Topic, coverage, topic_table
 from tests.report.pages import NAMES, Reader, plain, section
-from tests.report.stages import StaticModel, Titles
+from tests.report.stages import Balance, StaticModel, Titles, Wanted
 
 
 def rewritten(whole: Path, to: Path, name: str, file: str, change) -> Path:
@@ -79,6 +80,44 @@ def test_the_share_of_centroids_counts_those_without_documents(whole: Path, monk
     found = coverage(run, funnel(run), tally(run))
     assert found is not None
     assert found.before.share_of_centroids == 3 / 12
+
+
+def test_what_is_read_and_not_what_is_there_makes_shares_and_entropy() -> None:
+    before, after = Side(), Side()
+    edges = np.linspace(0, 1, 3)
+    cluster = np.repeat([0, 1], [90, 10])
+    before.add(Rows(cluster, None, None), edges)
+    after.add(Rows(cluster, None, None, np.repeat([1.0, 9.0], [90, 10])), edges)
+    assert before.entropy == pytest.approx(0.469, abs=1e-3)
+    assert after.entropy == pytest.approx(1.0)
+    assert after.rows.tolist() == [90, 10]
+    found = Tally(edges, before, after, scored=False, clustered=True, judged=False)
+    lines = topic_table([Topic(n, f"topic {n}", 1) for n in range(2)], found)
+    assert [line.share_before for line in lines] == pytest.approx([0.9, 0.1])
+    assert [line.share_after for line in lines] == pytest.approx([0.5, 0.5])
+    assert [line.after for line in lines] == [90, 10]
+
+
+def test_bars_are_shares_of_what_is_read(whole: Path, html: str) -> None:
+    found = tally(Run.of(str(whole)))
+    assert found is not None
+    assert found.after is not None
+    read = found.after.weight / found.after.weight.sum()
+    assert read.max() > found.after.rows.max() / found.after.total  # one topic is repeated
+    drawn = re.findall(r'class="bar after" style="width:([\d.]+)%', section(html, "topics"))
+    assert sorted(map(float, drawn)) == pytest.approx(sorted(100 * read / read.max()), abs=0.01)
+
+
+def test_every_target_tells_what_it_found_and_got(whole: Path, html: str, tmp_path: Path) -> None:
+    assert "Share wanted for" not in section(html, "topics")
+    books = {
+        "target_0_topics": 2, "target_0_wanted": 3000, "target_0_reached": 600,
+        "target_1_topics": 0, "target_1_wanted": 50, "target_1_reached": 0,
+    }  # fmt: skip
+    targets = (TopicTarget("rivers|<banks>", 0.3), TopicTarget("ovens", 0.005))
+    root = with_stage(whole, tmp_path / "run", Balance(prior=Wanted(targets), told=books))
+    text = plain(section(render(str(root)), "topics"))
+    assert "Topics found Wanted Reached rivers|<banks> 2 30 % 6 % ovens 0 0.5 % 0 %" in text
 
 
 def test_repeats_are_shown_only_where_any_differs_from_one(whole: Path, html: str, tmp_path: Path) -> None:
@@ -167,6 +206,7 @@ def test_many_topics_leave_a_table_of_bounded_length() -> None:
     side = Side()
     side.grow(len(topics))
     side.rows += 1
+    side.weight += 1
     run = type("Found", (), {"before": side, "after": None, "scored": False, "clustered": True})
     assert len(topic_table(topics, run)) == LISTED  # pyright: ignore[reportArgumentType]
 

@@ -114,7 +114,8 @@ def test_entropy_spread_and_histograms_agree_with_a_plain_computation(whole: Pat
     for side, name in ((found.before, "leak_free"), (found.after, "d1")):
         rows = texts(whole, name)
         groups = [[quality(t) for t in rows if f"topic={n} " in t] for n in range(3)]
-        shares = [len(group) / len(rows) for group in groups]
+        read = [len(group) * (2.5 if name == "d1" and n == 1 else 1) for n, group in enumerate(groups)]
+        shares = [amount / sum(read) for amount in read]
         assert side.entropy == pytest.approx(-sum(s * math.log2(s) for s in shares))
         assert side.spread == pytest.approx(np.std([np.mean(group) for group in groups]), abs=1e-6)
         around = [(q - np.mean(group)) ** 2 for group in groups for q in group]
