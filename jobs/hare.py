@@ -163,8 +163,7 @@ def refined(name: str, verified: Keep, held: HeldOut, topics: Topics, scale: Sca
     unique = Keep(label=f"{name}_unique", docs=parts, verdicts=(duplicates,), may_be_empty=empty)
     leaks = searched(name, unique, held)
     leak_free = Keep(label=f"{name}_leak_free", docs=unique, verdicts=(leaks,), may_be_empty=empty)
-    # The committee knows running text, so items only lose its very worst.
-    return judged(name, leak_free, topics, min_quality=0.1 if name == "d2" else 0.02), leaks
+    return judged(name, leak_free, topics), leaks
 
 
 def packed(name: str, docs: Table, tokenizer: Tokenizer, scale: Scale, repeats: Repeats | None = None) -> Pack:

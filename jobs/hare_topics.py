@@ -31,6 +31,10 @@ LABELS = ""
 """Your labels of quality: path, glob or URL of JSONL(.gz) files, a line {"text": ..., "label": "good", "poor" or points
 from 0 to 5}; they join the examples of hare_ray/priors/quality_examples.yaml. Empty: none."""
 
+MIN_QUALITY = 0.01
+"""Below it no share helps. The committee's chances are of texts like its examples; on pages unlike them they are low,
+half of the demo's under 0.11, so that shares decide what is kept and this only takes what it is sure of."""
+
 
 @dataclass(frozen=True)
 class Embedder:
@@ -90,7 +94,7 @@ def selected(leak_free: Keep, unique: Unique, scale: Scale, llm: Writer | None) 
     gone = (semantic, *opted_out(leak_free, unique))
     select = Select(
         docs=leak_free, clusters=clusters, scores=scores, without=gone, keep_share=0.8, min_topic_share=0.4,
-        min_quality=0.1,
+        min_quality=MIN_QUALITY,
     )  # fmt: skip
     labels = titled(leak_free, clusters, scores, llm, scale)
     prior = load_topics()
@@ -142,14 +146,14 @@ def titled(docs: Table, clusters: Assign, scores: Score, llm: Writer | None, sca
     return Titles(labels=labels, prompts=prompts, answers=answered("title_answers", prompts, llm, 64, scale.gpus, 0.0))
 
 
-def judged(name: str, docs: Keep, topics: Topics, min_quality: float) -> Keep:
+def judged(name: str, docs: Keep, topics: Topics) -> Keep:
     """Of synthetic text what is not poor, with the topic of D1 that it is nearest to."""
     embedding = topics.embedder(f"{name}_embed", docs)
     clusters = Assign(label=f"{name}_assign", embeddings=embedding, centroids=topics.centroids)
     scores = Score(label=f"{name}_score", docs=docs, embeddings=embedding, committee=topics.committee)
     select = Select(
         label=f"{name}_select", docs=docs, clusters=clusters, scores=scores, keep_share=1.0, min_topic_share=0.0,
-        min_quality=min_quality,
+        min_quality=MIN_QUALITY,
     )  # fmt: skip
     return Keep(
         label=name, docs=docs, verdicts=(select,), opinions=(clusters, scores), carry=("cluster", "quality"),
