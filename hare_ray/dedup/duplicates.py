@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pyarrow as pa
 
 from hare_ray.dedup.edges import check_edges
+from hare_ray.dedup.preferred import check_same_documents, preferred
 from hare_ray.dedup.signature import Signature
 from hare_ray.schema import DETAIL, ID, REASON
 from hare_ray.stage import Gather, Stage, Table
@@ -74,12 +75,7 @@ class Duplicates(Gather):
 
     def __post_init__(self) -> None:
         """Refuse tables of other documents, and preferences that no table can answer."""
-        for table in (self.signatures, *self.opinions):
-            if table.base is not self.docs.base:
-                raise ValueError(
-                    f"{self!r} joins documents on base {self.docs.base!r} with {table!r} on base {table.base!r}; "
-                    "make it from these documents"
-                )
+        check_same_documents(self, self.docs, self.signatures, *self.opinions)
         for edges in self.edges:
             check_edges(self, edges, self.docs.base)
         if not 0 <= self.min_similarity <= 1:
@@ -89,16 +85,7 @@ class Duplicates(Gather):
 
     def _preferred(self, name: str) -> tuple[Table, str]:
         """The one table that a preferred column is in."""
-        tables = (self.signatures, self.docs, *self.opinions)
-        found = [table for table in tables if name in table.schema().names]
-        if len(found) != 1:
-            raise ValueError(
-                f"{self!r} prefers {name!r}, a column of {found or 'no table'}; expected one of exactly one of {tables}"
-            )
-        kind = found[0].schema().field(name).type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            raise ValueError(f"{self!r} prefers {name!r} of {found[0]!r}, which is {kind}; expected a numeric column")
-        return found[0], name
+        return preferred(self, (self.signatures, self.docs, *self.opinions), name)
 
     def gather(self, desk: Desk) -> dict[str, int]:
         """Rows to texts, texts to edges, edges to clusters, clusters to verdicts; how many pairs were compared."""

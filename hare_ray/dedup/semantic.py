@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 
+from hare_ray.dedup.preferred import check_same_documents, preferred
 from hare_ray.schema import DETAIL, ID, REASON
 from hare_ray.stage import Gather, Table
 
@@ -66,12 +67,7 @@ class SemanticDuplicates(Gather):
 
     def __post_init__(self) -> None:
         """Refuse tables of other documents, columns that are not there, and thresholds that mean nothing."""
-        for table in (self.embeddings, self.clusters, *self.opinions):
-            if table.base is not self.docs.base:
-                raise ValueError(
-                    f"{self!r} joins documents on base {self.docs.base!r} with {table!r} on base {table.base!r}; "
-                    "make it from these documents"
-                )
+        check_same_documents(self, self.docs, self.embeddings, self.clusters, *self.opinions)
         for table, name in ((self.embeddings, "embedding"), (self.clusters, "cluster")):
             if name not in table.schema().names:
                 raise ValueError(f"{self!r}: given {table!r} with columns {table.schema().names}, expected {name!r}")
@@ -84,16 +80,7 @@ class SemanticDuplicates(Gather):
 
     def _preferred(self, name: str) -> tuple[Table, str]:
         """The one table that a preferred column is in."""
-        tables = (self.docs, self.clusters, *self.opinions)
-        found = [table for table in tables if name in table.schema().names]
-        if len(found) != 1:
-            raise ValueError(
-                f"{self!r} prefers {name!r}, a column of {found or 'no table'}; expected one of exactly one of {tables}"
-            )
-        kind = found[0].schema().field(name).type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            raise ValueError(f"{self!r} prefers {name!r} of {found[0]!r}, which is {kind}; expected a numeric column")
-        return found[0], name
+        return preferred(self, (self.docs, self.clusters, *self.opinions), name)
 
     def gather(self, desk: Desk) -> dict[str, int]:
         """Rows to ranges of clusters, ranges to who speaks for whom, and that to verdicts."""
