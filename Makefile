@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: demo smoke test test-quick install lock clean
 .PHONY: bench-engine bench-extract bench-filters bench-language bench-corpus bench-dedup
-.PHONY: bench-dedup-scale bench-decontam bench-embed bench-cluster bench-quality
+.PHONY: bench-dedup-scale bench-decontam bench-embed bench-cluster bench-quality bench-synth
 .PHONY: page-model fuzz-pages fuzz-readers fuzz-rows
 
 demo: .venv/installed
@@ -75,6 +75,10 @@ bench-cluster: .venv/installed
 
 bench-quality: .venv/installed .bench/quality/installed
 	$(BIN)/python -m tests.bench.quality
+
+# vLLM by itself, through Ray Data and through Ray Serve, on the same prompts; then with engines killed, and overloaded.
+bench-synth: .venv/installed
+	$(BIN)/python -m tests.bench.synth
 
 .bench/%/installed: tests/bench/peers/%.txt
 	$(PYTHON) -m venv $(@D)

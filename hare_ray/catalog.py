@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,17 +60,12 @@ class Catalog:
     def read(self, stage: Stage, part: int, columns: tuple[str, ...] | None = None) -> pa.Table:
         """One part of a finished table, or some of its columns."""
         where = self.places[stage.fingerprint]
-        name = f"{where.folder}/part-{part:05d}.parquet"
-        wanted = None if columns is None else list(columns)
         try:
-            if where.root.local is not None:
-                return pq.ParquetFile(where.root.local / name, memory_map=True).read(columns=wanted)
-            fs, path = filesystem(where.root.url)
-            with fs.open(f"{path}/{name}", "rb") as file:
-                return pq.ParquetFile(file).read(columns=wanted)
+            with opened(where, part) as file:
+                return file.read(columns=None if columns is None else list(columns))
         except FileNotFoundError as error:
             raise ValueError(
-                f"{where.root.url}/{name} is gone, though the manifest says it is there; "
+                f"{where.root.url}/{part_name(where, part)} is gone, though the manifest says it is there; "
                 f"make it again with --redo {stage.name}"
             ) from error
 
@@ -105,6 +102,23 @@ class Catalog:
         base = f"{where.root.url}/{where.folder}"
         rows = [{"file": name, "path": f"{base}/{name}", "start": 0, "end": -1, "row": -1} for name in where.files]
         return [pa.Table.from_pylist([row], schema=SPLIT) for row in rows]
+
+
+def part_name(where: Place, part: int) -> str:
+    """Name under its root of one part of a table."""
+    return f"{where.folder}/part-{part:05d}.parquet"
+
+
+@contextmanager
+def opened(where: Place, part: int) -> Iterator[pq.ParquetFile]:
+    """One part of a table, to read columns or the footer of; FileNotFoundError where there is none."""
+    name = part_name(where, part)
+    if where.root.local is not None:
+        yield pq.ParquetFile(where.root.local / name, memory_map=True)
+        return
+    fs, path = filesystem(where.root.url)
+    with fs.open(f"{path}/{name}", "rb") as file:
+        yield pq.ParquetFile(file)
 
 
 def read_ledger(where: Place, part: int) -> pa.Table:

@@ -25,6 +25,7 @@ from typing import Any
 
 from hare_ray import hardware
 from hare_ray.catalog import Catalog, commits, place
+from hare_ray.earlier import clear, recalls, set_aside
 from hare_ray.executor import Executor, Plain, WorkerDiedError, operators
 from hare_ray.gather import LASTING, Desk, check_aligned, rebalance
 from hare_ray.lock import StillHeld, only_driver
@@ -158,7 +159,7 @@ class Job:
             engine = executor(self.root)
             for unit in units:
                 self._unit(unit, engine)
-        self.root.delete(REDOING)
+        self._redone()
         return self.manifests
 
     def _following(self) -> set[str]:
@@ -176,15 +177,30 @@ class Job:
     def _identities(self, names: set[str]) -> dict[str, str]:
         return {stage.name: stage.fingerprint for stage in self.order if stage.name in names}
 
+    def _redone(self) -> None:
+        """All is made anew: what was kept of before goes."""
+        if self.root.exists(REDOING):
+            redone = json.loads(self.root.read(REDOING))
+            clear(self.root, [stage for stage in self.order if stage.name in redone])
+            self.root.delete(REDOING)
+
     def _forget(self, doomed: set[str]) -> None:
         """Drop what is to be made anew: manifest first, so that none speaks of parts that are gone."""
         if not doomed:
             return
         self.still_held()
+        kept = {stage.name for stage in self.order if self._recalls(stage)}
         for name in doomed:
             self.root.delete(f"{name}/manifest.json")
-            self.root.delete(name)
+            set_aside(self.root, name) if name in kept else self.root.delete(name)
         self.root.write(REDOING, encode(self._identities(doomed)))
+
+    def _recalls(self, stage: Stage) -> bool:
+        return recalls(stage) and stage.name not in self.settings.redo  # named itself, all is asked anew
+
+    def _earlier(self, stage: Stage) -> tuple[Root, ...]:
+        reuse = () if self.settings.reuse is None else (Root(checked_root(self.settings.reuse)),)
+        return (self.root, *reuse) if self._recalls(stage) else ()
 
     def _offered(self, following: set[str]) -> dict[str, Manifest]:
         """Manifests of equal stages in the root to reuse, pointing there; nothing is copied, nor what is redone."""
@@ -273,7 +289,7 @@ class Job:
         place_ = folder(stage)
         here = self.root.local
         own = here / place_ if here is not None else Path(tempfile.gettempdir()) / f"hare_ray-{self.token}-{stage.name}"
-        desk = Desk(stage, self.root, self.catalog, engine.mapper, own)
+        desk = Desk(stage, self.root, self.catalog, engine.mapper, own, self._earlier(stage))
         result: Manifest = {}
         with self.progress.whole(stage):
             try:

@@ -37,6 +37,8 @@ class Desk:
     mapper: Mapper
     folder: Path
     """A local folder of its own; what a Make leaves in it becomes its files."""
+    earlier: tuple[Root, ...] = ()
+    """Roots with folders of this stage's earlier recipes, whose answers it may take over (`hare_ray.earlier`)."""
 
     def parts(self, stage: Stage) -> int:
         """Number of parts of a finished table."""

@@ -7,15 +7,17 @@ because of it, which stay, and the flags to say.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.markup import escape
 from rich.tree import Tree
 
+from hare_ray.earlier import recalls
 from hare_ray.manifest import Manifest, kind, recorded, stale
 from hare_ray.passes import Pass, plan, written
-from hare_ray.stage import Source, Stage, upstream
+from hare_ray.stage import Source, Stage, Table, upstream
 
 SHORT = 60
 """Characters of a value that fit a line."""
@@ -116,6 +118,8 @@ class Outlook:
     """Name -> what is no longer as it was when the stage was made, inputs before users."""
     redo: tuple[str, ...]
     """What to name so that every stale stage is made anew."""
+    asking: tuple[str, ...] = ()
+    """What is to be asked again, and what not, by stages that take answers over."""
 
     def lines(self, root: str) -> list[str]:
         """For a person who edited something, or asks how far a run is."""
@@ -128,6 +132,7 @@ class Outlook:
             told.append(f"nothing would be made anew: {stay} of {len(self.states)} stages stay as they are")
         if fresh and (stay or anew):
             told.append(f"{len(fresh)} of {len(self.states)} stages were not made yet: {', '.join(fresh)}")
+        told += self.asking
         if self.redo:
             flags = " ".join(f"--redo {name}" for name in self.redo)
             told.append(f"say {flags} to make them anew here, or --root NEW --reuse {root} to keep this run as it is")
@@ -172,7 +177,34 @@ def outlook(
         found,
         _edited(order, {**offered, **made}, was),
         _covering(order, {name for name, state in found.items() if state == "stale"}),
+        tuple(_asking(order, found, {**offered, **made}, redo)),
     )
+
+
+def _asking(
+    order: list[Stage], found: dict[str, str], manifests: dict[str, Manifest], redo: tuple[str, ...]
+) -> Iterator[str]:
+    """What manifests alone can tell of the rows that a stage would ask; which answers fit, only the run finds out."""
+    for stage in order:
+        if not recalls(stage) or found[stage.name] in ("done", "reused"):
+            continue
+        prompts = next(parent for parent in stage.parents if isinstance(parent, Table))
+        made = found[prompts.name] in ("done", "reused") and prompts.name in manifests
+        rows = f"{_rows(manifests[prompts.name]):,} rows" if made else "its rows, which are not made yet,"
+        answers = _rows(manifests[stage.name]) if stage.name in manifests else 0
+        if stage.name in redo:
+            yield f"{stage.name} would ask {rows} anew"
+        elif not answers:
+            yield f"{stage.name} would ask {rows} less what a stopped run was answered"
+        else:
+            yield (
+                f"{stage.name} would ask {rows} but not those whose model, prompt and parameters are as before: "
+                f"their answers are taken over, of {answers:,} on record"
+            )
+
+
+def _rows(manifest: Manifest) -> int:
+    return sum(part["rows"] for part in manifest["parts"])
 
 
 def _edited(order: list[Stage], manifests: dict[str, Manifest], was: dict[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from rich.table import Table as Grid
 from hare_documents import MIB, cleaned, crawled, deduplicated
 from hare_ray import cli
 from hare_ray.dedup.duplicates import Duplicates
+from hare_ray.dedup.known import DuplicateIndex
 from hare_ray.dedup.signature import Signature
 from hare_ray.evaluate.harness import Evaluate
 from hare_ray.evaluate.tasks import LEADERBOARD
@@ -32,10 +33,11 @@ from hare_ray.priors import load_mixtures
 from hare_ray.priors.benchmarks import load_benchmark_forms, load_leaderboard
 from hare_ray.priors.scales import Scale, scale_of
 from hare_ray.stage import Keep, Make, Rebalance, Source, Stage, Table
+from hare_ray.synth.diversity import Diversity
 from hare_ray.synth.writer import writer
 from hare_ray.tokens import Mixture, Pack, Repeats, Tokenizer
 from hare_ray.train.pretrain import Pretrain, Schedule
-from hare_synthesis import tasks, textbooks
+from hare_synthesis import Written, tasks, textbooks
 from hare_topics import Topics, judged, selected
 
 BENCHMARKS: tuple[str, ...] = ()
@@ -68,11 +70,11 @@ def recipe(choice: cli.Choice) -> tuple[Stage, ...]:
     first_model = exported("stage_1_model", first, tokenizer)
 
     here = writer("", first_model)
-    d2 = textbooks(d1, llms.get(asked[0], here), scale)
-    d2, leaks = refined("d2", d2, held, topics, scale)
+    written = textbooks(d1, llms.get(asked[0], here), scale)
+    d2, leaks, d2_diversity = refined("d2", written, unique.index, held, topics, scale)
     search.append(leaks)
-    d3 = tasks(d1, d2, llms.get(asked[1], here), scale)
-    d3, leaks = refined("d3", d3, held, topics, scale)
+    written = tasks(d1, d2, llms.get(asked[1], here), scale)
+    d3, leaks, d3_diversity = refined("d3", written, unique.index, held, topics, scale)
     search.append(leaks)
 
     sources |= {"D2": packed("d2", d2, tokenizer, scale), "D3": packed("d3", d3, tokenizer, scale)}
@@ -84,7 +86,7 @@ def recipe(choice: cli.Choice) -> tuple[Stage, ...]:
         models=(first_model, model), names=("stage 1", "stage 2"), items=held.items, max_items=None, seed=1,
         context_tokens=scale.paper.training.sequence_tokens, tasks=LEADERBOARD if scale.public_benchmarks else (),
     )  # fmt: skip
-    return evaluated, d1, d2, d3, topics.labels, topics.dots, unique.index
+    return evaluated, d1, d2, d3, topics.labels, topics.dots, unique.index, d2_diversity, d3_diversity
 
 
 @dataclass(frozen=True)
@@ -152,18 +154,25 @@ def certificate(stage: str, search: list[Decontaminate], checks: list[CheckShard
     )  # fmt: skip
 
 
-def refined(name: str, verified: Keep, held: HeldOut, topics: Topics, scale: Scale) -> tuple[Keep, Decontaminate]:
-    """The stages of D1 again: duplicates, leaks (rate of n-grams over 50 %; paper, A.4), quality."""
+def refined(
+    name: str, written: Written, crawled: DuplicateIndex, held: HeldOut, topics: Topics, scale: Scale
+) -> tuple[Keep, Decontaminate, Diversity]:
+    """The stages of D1 again: copies among them and of the crawl, leaks (rate of n-grams over 50 %; A.4), quality."""
     empty = name == "d2"  # every text may have been refused; D3 has items of other origin
-    parts = Rebalance(label=f"{name}_parts", docs=verified, part_bytes=scale.part_mib * MIB, may_be_empty=empty)
+    parts = Rebalance(label=f"{name}_parts", docs=written.verified, part_bytes=scale.part_mib * MIB, may_be_empty=empty)
     signature = Signature(label=f"{name}_signature", docs=parts, ngram=5, unit="word", bands=14, rows=8, seed=1)
     duplicates = Duplicates(
-        label=f"{name}_duplicates", docs=parts, signatures=signature, min_similarity=0.5, prefer=("words",)
-    )
+        label=f"{name}_duplicates", docs=parts, signatures=signature, min_similarity=0.5, prefer=("words",),
+        known=(crawled,),
+    )  # fmt: skip
     unique = Keep(label=f"{name}_unique", docs=parts, verdicts=(duplicates,), may_be_empty=empty)
     leaks = searched(name, unique, held)
     leak_free = Keep(label=f"{name}_leak_free", docs=unique, verdicts=(leaks,), may_be_empty=empty)
-    return judged(name, leak_free, topics), leaks
+    kept, vectors = judged(name, leak_free, topics)
+    diversity = Diversity(
+        label=f"{name}_diversity", prompts=written.prompts, texts=leak_free, embeddings=vectors, sample=1000
+    )
+    return kept, leaks, diversity
 
 
 def packed(name: str, docs: Table, tokenizer: Tokenizer, scale: Scale, repeats: Repeats | None = None) -> Pack:

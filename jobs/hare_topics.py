@@ -22,7 +22,7 @@ from hare_ray.priors.scales import Scale
 from hare_ray.priors.titles import topic_title
 from hare_ray.priors.topics import load_topics
 from hare_ray.quality import Committee, Labelled, RatingPrompts, Ratings, Score, Select
-from hare_ray.stage import Keep, Make, Rebalance, Source, Table
+from hare_ray.stage import Annotate, Keep, Make, Rebalance, Source, Table
 from hare_ray.synth.writer import Writer
 from hare_ray.tokens import Repeats
 from hare_synthesis import answered
@@ -146,8 +146,8 @@ def titled(docs: Table, clusters: Assign, scores: Score, llm: Writer | None, sca
     return Titles(labels=labels, prompts=prompts, answers=answered("title_answers", prompts, llm, 64, scale.gpus, 0.0))
 
 
-def judged(name: str, docs: Keep, topics: Topics) -> Keep:
-    """Of synthetic text what is not poor, with the topic of D1 that it is nearest to."""
+def judged(name: str, docs: Keep, topics: Topics) -> tuple[Keep, Annotate]:
+    """Of synthetic text what is not poor, with the topic of D1 that it is nearest to; and the vectors of all of it."""
     embedding = topics.embedder(f"{name}_embed", docs)
     clusters = Assign(label=f"{name}_assign", embeddings=embedding, centroids=topics.centroids)
     scores = Score(label=f"{name}_score", docs=docs, embeddings=embedding, committee=topics.committee)
@@ -155,7 +155,8 @@ def judged(name: str, docs: Keep, topics: Topics) -> Keep:
         label=f"{name}_select", docs=docs, clusters=clusters, scores=scores, keep_share=1.0, min_topic_share=0.0,
         min_quality=MIN_QUALITY,
     )  # fmt: skip
-    return Keep(
+    kept = Keep(
         label=name, docs=docs, verdicts=(select,), opinions=(clusters, scores), carry=("cluster", "quality"),
         may_be_empty=docs.may_be_empty,
     )  # fmt: skip
+    return kept, embedding

@@ -9,7 +9,7 @@ import pytest
 from hare_ray.priors import PARTS, load_mixtures, load_seed_tokens, load_sources, shares
 from hare_ray.priors.benchmarks import load_benchmark_forms, load_leaderboard
 from hare_ray.priors.paper import load_open
-from hare_ray.priors.prompts import load_prompts, load_refusals
+from hare_ray.priors.prompts import SOURCES, load_prompts, load_refusals
 from hare_ray.priors.quality import (
     CRITERIA,
     FORM,
@@ -42,7 +42,8 @@ def test_the_seeds_are_those_of_table_4_and_have_prompts():
         "web": 4.5, "wiki": 8.16, "forum": 4.5, "academic": 4.62, "story": 4.08, "law": 2.16, "code": 0.06,
         "math": 0.12,
     }  # fmt: skip
-    assert {template.kind for template in load_prompts(seed.kind for seed in seeds)} == {seed.kind for seed in seeds}
+    kinds = load_prompts(seed.kind for seed in seeds).kinds
+    assert {kind.name: kind.billion_tokens for kind in kinds} == {seed.kind: seed.billion_tokens for seed in seeds}
     parts = {source.name: source.part for source in load_sources()}
     assert {parts[name] for seed in seeds for name in seed.sources} == {"D1"}
 
@@ -162,7 +163,7 @@ def test_everything_loads_at_once():
     """A plan reads all of them; nobody should wait for it."""
     loaders = (
         load_sources, load_mixtures, load_benchmark_forms, load_leaderboard, load_open, load_refusals, load_examples,
-        load_rubric, load_forms, load_templates, lambda: load_prompts(("web",)),
+        load_rubric, load_forms, load_templates, lambda: load_prompts(SOURCES),
     )  # fmt: skip
     for load in loaders:
         seconds = []

@@ -4,13 +4,15 @@
     load_forms()         -> the forms of task_forms.yaml
     instructions_file()  -> where instructions.jsonl lies, for a Source
 
-Slots are names in braces. Braces around anything else stand for themselves, so JSON needs no escapes.
+Slots are names in braces. Braces around anything else stand for themselves, so JSON needs no escapes. A task that the
+code does not know is declared in tasks.yaml as like one that it knows: it has that one's keys, checks and slots, and
+templates and forms of its own, so that it needs no code.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 from hare_ray.priors.reading import check_different, read
@@ -27,6 +29,14 @@ class TaskTemplate:
     examples: tuple[str, ...]
     """JSON objects with just the keys of `keys`."""
     keys: tuple[str, ...]
+    """In the order in which they are to be written."""
+    like: str = ""
+    """The known task whose keys and checks it has; '': `task` is known itself."""
+
+    @property
+    def kind(self) -> str:
+        """The known task."""
+        return self.like or self.task
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,13 @@ class Form:
 
     task: str
     text: str
+    like: str = ""
+    """The known task whose slots it has; '': `task` is known itself."""
+
+    @property
+    def kind(self) -> str:
+        """The known task."""
+        return self.like or self.task
 
 
 @dataclass(frozen=True)
@@ -65,12 +82,19 @@ class Tasks:
 
     frame: str
     templates: tuple[Demand, ...]
+    like: dict[str, str] = field(default_factory=dict)
+    """Task -> the known task that it is like."""
 
     def __post_init__(self) -> None:
-        """Refuse a frame without its slots, and names used twice."""
+        """Refuse a frame without its slots or with the content before them, and names used twice."""
         for slot in ("{content}", "{demand}", "{examples}"):
             if self.frame.count(slot) != 1:
                 raise ValueError(f"frame: given {slot} {self.frame.count(slot)} times, expected it once")
+        if self.frame.find("{content}") < max(self.frame.find("{demand}"), self.frame.find("{examples}")):
+            raise ValueError(
+                "frame: given {content} before {demand} or {examples}; expected it after both, since a server computes "
+                "only once what prompts have in common at their beginning"
+            )
         check_different([template.name for template in self.templates], "templates")
 
 
@@ -84,6 +108,7 @@ def load_templates() -> tuple[TaskTemplate, ...]:
             text=prior.frame.replace("{demand}", entry.demand.strip()).strip(),
             examples=tuple(example.strip() for example in entry.examples),
             keys=entry.keys,
+            like=prior.like.get(entry.task, ""),
         )
         for entry in prior.templates
     )
@@ -91,8 +116,8 @@ def load_templates() -> tuple[TaskTemplate, ...]:
 
 def load_forms() -> tuple[Form, ...]:
     """All forms of all tasks."""
-    prior = read("task_forms", dict[str, tuple[str, ...]])
-    return tuple(Form(task, text.strip()) for task, texts in prior.items() for text in texts)
+    prior, like = read("task_forms", dict[str, tuple[str, ...]]), read("tasks", Tasks).like
+    return tuple(Form(task, text.strip(), like.get(task, "")) for task, texts in prior.items() for text in texts)
 
 
 def instructions_file() -> str:

@@ -48,13 +48,16 @@ def _mixture(mixture: Mixture) -> Titled:
 
 
 def _synthesis(branches: list[Synthetic]) -> Titled:
-    grid = _grid("branch", "prompts", "accepted", "share", "tokens written", "documents")
+    names = ("prompts", "accepted", "share", "tokens written", "accepted tokens", "tokens/s", "documents")
+    grid = _grid("branch", *names)
     for branch in branches:
-        written = sum(writing.completion_tokens for path in branch.paths for writing in path.writings)
+        written = f"{branch.of_models.completion_tokens:,}"
+        tokens = "" if branch.accepted_tokens is None else f"{branch.accepted_tokens:,}"
+        speed = "" if branch.tokens_per_second is None else f"{branch.tokens_per_second:,.0f}"
         accepted = "" if branch.accepted is None else f"{branch.accepted:,}"
         rate = percent(branch.accepted, branch.prompts) if branch.accepted is not None and branch.prompts else ""
         kept = "" if branch.kept is None else f"{branch.kept:,}"
-        grid.add_row(branch.name, f"{branch.prompts:,}", accepted, rate, f"{written:,}", kept)
+        grid.add_row(branch.name, f"{branch.prompts:,}", accepted, rate, written, tokens, speed, kept)
     return "synthesis", grid
 
 

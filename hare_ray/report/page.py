@@ -15,12 +15,13 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from hare_ray.report import cards, charts, diagrams, quality, records, sections, words
+from hare_ray.report import cards, charts, diagrams, quality, records, samples, sections, words
 from hare_ray.report import topics as themes
 from hare_ray.report.curves import curves
 from hare_ray.report.funnel import Funnel
 from hare_ray.report.known import Known
 from hare_ray.report.reading import FINAL, Run
+from hare_ray.report.synthesis import Synthetic
 from hare_ray.report.tally import DISAGREE, Tally, tally
 from hare_ray.report.training import Trained
 
@@ -88,11 +89,19 @@ def _second_half(known: Known) -> dict[str, Any]:
     return {
         "synthetic": known.synthetic,
         "branch_charts": flows,
+        "branch_clips": {branch.name: _chars_each(branch) for branch in known.synthetic},
+        "whole_chars": samples.WHOLE_CHARS,
         "mixtures": known.mixtures,
         "trained": known.trained,
         "curves": [curves(stages) for stages in known.trained],
         "evaluations": known.evaluations,
     }
+
+
+def _chars_each(branch: Synthetic) -> int:
+    """How much of each text is shown in the samples by template."""
+    shown = [one for way in branch.ways for line in way.lines for one in (line.kept, line.refused)]
+    return samples.folded_chars(2 * sum(map(len, shown)))  # its seed, too
 
 
 def write(root: str) -> str:
@@ -112,7 +121,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    named = (words.spoken, words.count, words.whole, words.shown, words.compact, words.share, words.duration)
+    named = (words.spoken, words.count, words.whole, words.shown, words.compact, words.share, words.duration,
+             samples.clip)  # fmt: skip
     environment.filters.update({function.__name__: function for function in named})
     environment.tests.update({"linked": words.linked, "input": lambda value: isinstance(value, records.Input)})
     environment.globals.update(
@@ -121,6 +131,7 @@ def _environment() -> jinja2.Environment:
             "script": Markup((HERE / "map.js").read_text()),
             "hue": charts.hue,
             "fades": charts.fades(),
+            "preview": samples.PREVIEW_CHARS,
         }
     )
     return environment

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hare_ray.catalog import place, read_ledger
 from hare_ray.inspect import finished, read_part
 from hare_ray.manifest import Manifest, recorded
-from hare_ray.store import Root
+from hare_ray.schema import LEDGER
+from hare_ray.store import Root, filesystem
 
 FINAL = "d1"
 """Name of the base that is trained on."""
@@ -112,6 +114,16 @@ class Run:
         for part, entry in enumerate(self.manifests.get(name, {}).get("parts", ())):
             if entry.get("ledger_rows"):
                 yield read_ledger(place(self.root, self.manifests[name]), part)
+
+    def ledger(self, name: str, part: int, columns: list[str]) -> pa.Table:
+        """Some columns of the ledger of one part; no rows where there is none."""
+        parts = self.manifests[name].get("parts", ())
+        if part >= len(parts) or not parts[part].get("ledger_rows"):
+            return LEDGER.empty_table().select(columns)
+        where = place(self.root, self.manifests[name])
+        fs, path = filesystem(where.root.url)
+        with fs.open(f"{path}/{where.folder}/ledger-{part:05d}.parquet", "rb") as file:
+            return pq.ParquetFile(file).read(columns=columns)
 
     def file(self, name: str, file: str) -> bytes | None:
         """A file that a Make made, or None where it made none of that name."""

@@ -1,30 +1,36 @@
-"""The synthetic branches: which model wrote how much, what the checks refused and why, and samples of both.
+"""The synthetic branches: who wrote how much at what cost, what the checks refused and why, by template and variant.
 
-    PROMPT     id, url, seed, prompt, ...                     what was asked
+    PROMPT     id, url, seed, prompt, template, variant, ...      what was asked
     GENERATED  answer, finish, prompt_tokens, completion_tokens   an opinion on the prompts, by class Generate
-    WRITTEN    id, url, text, seed, ...                       what was kept, base by base
+    WRITTEN    id, url, text, seed, template, variant, tokens     what was kept, base by base
 
-Numbers come from the books, but for finishes and tokens, which are read from GENERATED a part at a time. Samples are
-those with the smallest ids, as in the funnel. The accepted share is documents kept per prompt: where tracks are joined
-before the end, it is taken at the last base that is the model's own.
+A branch is shown for each way in which its texts were written (`hare_ray.report.ways`): by a model, by rule, from
+other data. Accepted are the texts that the branch ends with, or the last base so far; refused is what every base on
+the way there dropped, by reason. Samples are rows drawn at random (`hare_ray.report.samples`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.compute as pc
-
-from hare_ray.report.funnel import Drop, Example, Funnel, Step, read_ledgers, step
-from hare_ray.report.lineage import Branch, Track, asks, branches, generates, ledger_holders, origin
+from hare_ray.priors.prices import Prices, load_prices
+from hare_ray.report.cost import Cost, cost
+from hare_ray.report.diversity import Diverse, diversity
+from hare_ray.report.funnel import Funnel, Step, read_ledgers, step
+from hare_ray.report.lineage import Branch, Track, asks, branches, ledger_holders, origin
 from hare_ray.report.reading import Run
-from hare_ray.report.samples import SHOWN, Sample, accepted_samples
+from hare_ray.report.samples import Sample, Samples, overall, samples
+from hare_ray.report.templates import Line, Matrix, lines, matrix, ordered, tasks_of
+from hare_ray.report.ways import Count, Counted, Way, count, total
 from hare_ray.report.words import share, spoken
 
 FEW = 0.2
 """Accepted share below which the page says in a sentence what became of the model's text."""
+
+WITHOUT_MODEL = {"RuleItems": "by rule", "Instructions": "from instruction data"}
+"""How a start that asks no model comes to its texts, by its class."""
 
 
 @dataclass
@@ -36,9 +42,10 @@ class Writing:
     settings: dict[str, Any]
     """Plain fields of its recipe."""
     prompts: int
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    finishes: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int
+    completion_tokens: int
+    finishes: Counter[str]
+    cost: Cost
 
 
 @dataclass
@@ -49,15 +56,24 @@ class Path:
     flow: Funnel
     entered: int
     left: int
-    writings: list[Writing]
 
 
 @dataclass
-class Refused:
-    """A refused text and why."""
+class Written:
+    """One way in which texts of a corpus were written."""
 
-    reason: str
-    example: Example
+    title: str
+    total: Count
+    tokens_known: bool
+    """Whether the tokens of what was accepted are known."""
+    writing: Writing | None
+    """None where no model wrote."""
+    refused: list[tuple[str, int]]
+    """Reason and rows, most frequent first."""
+    lines: list[Line]
+    matrix: Matrix | None
+    kept_samples: list[Sample]
+    refused_samples: list[Sample]
 
 
 @dataclass
@@ -66,55 +82,76 @@ class Synthetic:
 
     name: str
     paths: list[Path]
+    ways: list[Written]
     kept: int | None
     """Documents in the end; None where there are only prompts so far."""
-    prompts: int
-    accepted: int | None
-    """Documents of the model's own after the last base that is only its own; None where none was checked yet."""
     joined: bool
-    """Whether more was done after the model's text was joined with other text."""
-    samples: list[Sample]
-    refused: list[Refused]
-    sentence: str | None
+    """Whether the model's text was joined with other text."""
+    last: str | None
+    """The base that the samples kept are read from."""
+    diversity: list[Diverse]
+    sentence: str | None = None
 
     @property
     def writings(self) -> list[Writing]:
-        """All of them."""
-        return [writing for path in self.paths for writing in path.writings]
+        """What models wrote."""
+        return [way.writing for way in self.ways if way.writing is not None]
+
+    @property
+    def prompts(self) -> int:
+        """That models were asked."""
+        return sum(writing.prompts for writing in self.writings)
+
+    @property
+    def of_models(self) -> Count:
+        """All that models wrote."""
+        return total(way.total for way in self.ways if way.writing is not None)
+
+    @property
+    def accepted(self) -> int | None:
+        """Texts of models among the documents in the end; None where none was checked yet."""
+        return self.of_models.accepted if self.writings and self.kept is not None else None
+
+    @property
+    def accepted_tokens(self) -> int | None:
+        """Tokens of these; None where the tables do not say."""
+        known = all(way.tokens_known for way in self.ways if way.writing is not None)
+        return self.of_models.accepted_tokens if self.accepted is not None and known else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens that models wrote, by the time it took; None where nothing was asked in this run."""
+        speeds = [writing.cost for writing in self.writings if writing.cost.tokens_per_second is not None]
+        seconds = sum(one.seconds or 0.0 for one in speeds)
+        written = sum((one.tokens_per_second or 0.0) * (one.seconds or 0.0) for one in speeds)
+        return written / seconds if seconds else None
 
 
 def synthesis(run: Run) -> list[Synthetic]:
     """Every synthetic branch of the run."""
-    return [_synthetic(run, branch) for branch in branches(run)]
+    prices = load_prices()
+    return [_synthetic(run, branch, prices) for branch in branches(run)]
 
 
-def _synthetic(run: Run, branch: Branch) -> Synthetic:
-    paths = [_path(run, track) for track in branch.tracks]
-    asked = [base for track in branch.tracks for base in track.bases if generates(run, base)]
+def _synthetic(run: Run, branch: Branch, prices: Prices) -> Synthetic:
     ready = not asks(run, branch.name)
-    kept = run.rows(branch.name) if ready else None
-    written = [(track, path) for track, path in zip(branch.tracks, paths, strict=True) if path.writings]
-    checked = all(track.bases[-1] not in (*asked, *track.starts) for track, _ in written)
-    accepted = sum(path.left for _, path in written) if written and checked else None
-    prompts = sum(writing.prompts for path in paths for writing in path.writings)
-    drops = [drop for path in paths for one in path.flow.steps for drop in one.drops]
-    last = branch.tracks[-1]
-    return Synthetic(
+    counted = count(run, branch, ready)
+    shown = samples(run, counted)
+    found = Synthetic(
         name=branch.name,
-        paths=paths,
-        kept=kept,
-        prompts=prompts,
-        accepted=accepted,
-        joined=len(last.starts) > 1,
-        samples=accepted_samples(run, branch, asked) if ready else [],
-        refused=_in_turn(sorted(drops, key=lambda drop: (-drop.rows, drop.reason))),
-        sentence=_sentence([path for _, path in written], accepted, prompts),
+        paths=[_path(run, track) for track in branch.tracks],
+        ways=_ways(run, branch, counted, shown, prices),
+        kept=run.rows(branch.name) if ready else None,
+        joined=len(branch.tracks[-1].starts) > 1 and any(way.prompts is None for way in counted.ways),
+        last=counted.last,
+        diversity=diversity(run, branch),
     )
+    found.sentence = _sentence(found)
+    return found
 
 
 def _path(run: Run, track: Track) -> Path:
     ledgers = read_ledgers(run, ledger_holders(run, list(track.bases)))
-    writings = [_writing(run, name) for base in track.bases for name in generates(run, base)]
     steps = []
     for name in track.bases:
         one = step(run, name, ledgers)
@@ -125,7 +162,7 @@ def _path(run: Run, track: Track) -> Path:
     entered = steps[0].rows_in if steps else run.rows(track.bases[0]) or 0
     left = run.rows(track.bases[-1]) or 0
     title = " and ".join(spoken(name) for name in track.starts)
-    return Path(title, Funnel(_first(run, track, steps), steps, ledgers), entered, left, writings)
+    return Path(title, Funnel(_first(run, track, steps), steps, ledgers), entered, left)
 
 
 def _first(run: Run, track: Track, steps: list[Step]) -> str:
@@ -138,18 +175,26 @@ def _first(run: Run, track: Track, steps: list[Step]) -> str:
     return "prompts" if asks(run, start) else start
 
 
-def _writing(run: Run, name: str) -> Writing:
-    fields = run.given(name)
-    plain = {key: value for key, value in fields.items() if isinstance(value, (int, float, str)) and key != "llm"}
-    found = Writing(name, model_name(run, fields.get("llm") or fields.get("model")), plain, run.rows(name) or 0)
-    for part in range(run.parts(name)):
-        rows = run.read(name, part, ["finish", "prompt_tokens", "completion_tokens"])
-        for pair in pc.value_counts(rows["finish"].combine_chunks()).to_pylist():
-            finish = (pair["values"] or "none").partition(":")[0]  # an error is told after a colon
-            found.finishes[finish] += pair["counts"]
-        found.prompt_tokens += pc.sum(rows["prompt_tokens"]).as_py() or 0
-        found.completion_tokens += pc.sum(rows["completion_tokens"]).as_py() or 0
+def _ways(run: Run, branch: Branch, counted: Counted, shown: Samples, prices: Prices) -> list[Written]:
+    tasks = tasks_of([run.given(start) for track in branch.tracks for start in track.starts])
+    found = []
+    for number, way in enumerate(counted.ways):
+        writing = None if way.prompts is None else _writing(run, way, prices)
+        title = f"by {writing.model}" if writing else WITHOUT_MODEL.get(run.class_of(way.start), spoken(way.start))
+        refused = [(reason, way.total.refused[reason]) for reason in ordered(way.total.refused)]
+        table = lines(number, way, tasks if writing else {}, shown) if counted.last is not None else []
+        read = (overall(shown.kept, number), overall(shown.refused, number))
+        found.append(Written(title, way.total, way.tokens_known, writing, refused, table, matrix(way), *read))
     return found
+
+
+def _writing(run: Run, way: Way, prices: Prices) -> Writing:
+    fields, total = run.given(way.start), way.total
+    plain = {key: value for key, value in fields.items() if isinstance(value, (int, float, str)) and key != "llm"}
+    model = model_name(run, fields.get("llm") or fields.get("model"))
+    spent = cost(run, way.start, model, total, prices)
+    tokens = (total.prompt_tokens, total.completion_tokens)
+    return Writing(way.start, model, plain, run.rows(way.start) or 0, *tokens, way.finishes, spent)
 
 
 def model_name(run: Run, llm: Any) -> str:
@@ -164,29 +209,16 @@ def model_name(run: Run, llm: Any) -> str:
     return "a model"
 
 
-def _in_turn(drops: list[Drop]) -> list[Refused]:
-    """The first example of every reason, then the second, as far as there is room."""
-    rounds = (
-        Refused(drop.reason, drop.examples[number])
-        for number in range(SHOWN)
-        for drop in drops
-        if number < len(drop.examples)
-    )
-    return [refused for refused, _ in zip(rounds, range(SHOWN), strict=False)]
-
-
-def _sentence(written: list[Path], accepted: int | None, prompts: int) -> str | None:
+def _sentence(found: Synthetic) -> str | None:
     """What became of the model's text, where little of it was kept."""
+    accepted, prompts, whole = found.accepted, found.prompts, found.of_models
     if accepted is None or not prompts or accepted >= FEW * prompts:
         return None
-    writings = [writing for path in written for writing in path.writings]
-    models = " and ".join(dict.fromkeys(writing.model for writing in writings))
-    tokens = sum(writing.completion_tokens for writing in writings)
-    drops = [drop for path in written for one in path.flow.steps for drop in one.drops]
-    most = max(drops, key=lambda drop: drop.rows, default=None)
-    told = f", most often as {spoken(most.reason)} ({most.rows:,})" if most else ""
+    models = " and ".join(dict.fromkeys(writing.model for writing in found.writings))
+    most = next(iter(ordered(whole.refused)), None)
+    told = f", most often as {spoken(most)} ({whole.refused[most]:,})" if most else ""
     kept = f"{accepted:,} {'document was' if accepted == 1 else 'documents were'} kept ({share(accepted, prompts)})"
     return (
-        f"The checks refused most of what {models} wrote: of {prompts:,} prompts it made {tokens:,} tokens, "
-        f"and {kept}; the rest was refused{told}."
+        f"The checks refused most of what {models} wrote: of {prompts:,} prompts it made "
+        f"{whole.completion_tokens:,} tokens, and {kept}; the rest was refused{told}."
     )

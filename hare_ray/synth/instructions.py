@@ -66,6 +66,7 @@ class Line(NamedTuple):
 class Instructions(Map):
     """Instruction rows into documents."""
 
+    code: ClassVar[int] = 2
     writes: ClassVar[pa.Schema] = WRITTEN
 
     files: Stage

@@ -24,10 +24,13 @@ PROMPT = pa.schema(
         pa.field("template", pa.string(), nullable=False),
         pa.field("seed", pa.large_string(), nullable=False),
         pa.field("prompt", pa.large_string(), nullable=False),
+        pa.field("variant", pa.string()),
+        pa.field("schema", pa.large_string()),
     ]
 )
 """`url`: `<seed url>#<template>`; `topic`: the seed's cluster, null for one in none; `seed`: the seed text as shown
-inside `prompt`."""
+inside `prompt`; `variant`: what of the prompt varies beside its template (audience and style), null for nothing;
+`schema`: the JSON schema that the answer must follow, null for free text."""
 
 GENERATED = pa.schema(
     [
@@ -35,9 +38,11 @@ GENERATED = pa.schema(
         pa.field("finish", pa.string(), nullable=False),
         pa.field("prompt_tokens", pa.int32(), nullable=False),
         pa.field("completion_tokens", pa.int32(), nullable=False),
+        pa.field("request", pa.binary(16), nullable=False),
     ]
 )
-"""`answer`: null where none came; `finish`: STOP, LENGTH or `error: ...`."""
+"""`answer`: null where none came; `finish`: STOP, LENGTH or `error: ...`; `request`: the key of model, prompt and
+parameters under which the same question finds this answer again."""
 
 WRITTEN = pa.schema(
     [
@@ -46,9 +51,12 @@ WRITTEN = pa.schema(
         pa.field("template", pa.string(), nullable=False),
         pa.field("seed", pa.large_string(), nullable=False),
         pa.field("finish", pa.string(), nullable=False),
+        pa.field("variant", pa.string()),
+        pa.field("tokens", pa.int32()),
     ]
 )
-"""`title` is null, `file` is SYNTHETIC_FILE, `offset` is 0."""
+"""`title` is null, `file` is SYNTHETIC_FILE, `offset` is 0; `tokens`: those of the LLM's answer as its server counted
+them, null where no LLM wrote it."""
 
 STOP = "stop"
 """The LLM ended by itself."""

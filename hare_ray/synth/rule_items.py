@@ -45,6 +45,7 @@ KEPT_PASSAGES = 4096
 class RuleItems(Map):
     """Seeds into items."""
 
+    code: ClassVar[int] = 2
     derives: ClassVar[bool] = True
     imports: ClassVar[tuple[str, ...]] = ("numba",)
     writes: ClassVar[pa.Schema] = WRITTEN

@@ -2,11 +2,13 @@
 
     id, cluster  ->  chosen bool
                      turn int32      0, 1, ... within the topic in the order of the hashes; null where not chosen
+                                     with `kinds` (id, cluster, url, file): within the topic and the kind of source
 
 HARE (arXiv 2406.11410, 1 and A.2) samples seeds from topics, so that what is written is as diverse as the topics are
 and not as the web is frequent. Of a topic those documents are chosen whose h = xxh3-64(id, salt) is smallest: a
 function of the set of rows, however they lie in parts, and another draw for another salt. `turn` lets what follows
-take its templates in rotation.
+take its templates in rotation; where each kind of source has its own templates, they come evenly only if each kind is
+counted by itself.
 
     quota of a topic = min(documents, per_topic)
     with `total`: min(quota, L) for the largest L that fits, and one more each for topics in the order of their hash
@@ -27,7 +29,9 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
+from hare_ray.priors.prompts import Kind
 from hare_ray.stage import Gather, Table
+from hare_ray.synth.rotation import kinds_of
 
 if TYPE_CHECKING:
     from hare_ray.gather import Desk
@@ -54,6 +58,8 @@ class Seeds(Gather):
     """Different salts draw differently: D2 and D3 then start from different documents."""
     topic: str = "cluster"
     """Column with a document's topic; synthetic text calls it `topic`."""
+    kinds: tuple[Kind, ...] = ()
+    """Of the templates that the seeds will go to, if turns are to be counted for each kind of source by itself."""
 
     writes: ClassVar[pa.Schema] = pa.schema(
         [pa.field("chosen", pa.bool_(), nullable=False), pa.field("turn", pa.int32())]
@@ -86,6 +92,8 @@ class Seeds(Gather):
                 break
             widening *= 2
         turns = turns_of(places, hashes, quotas)
+        if self.kinds and found:
+            turns = turns_apart(turns, places * len(self.kinds) + np.concatenate([part[2] for part in found]))
         own = np.split(turns, np.cumsum([len(part[0]) for part in found])[:-1]) if found else []
         desk.map(partial(_write, desk, self, topics, bounds), list(zip(parts, own, strict=True)))
 
@@ -145,9 +153,9 @@ def bounds_of(counts: NDArray[np.int64], quotas: NDArray[np.int64], widening: fl
 
 def _below(
     desk: Desk, stage: Seeds, topics: NDArray[np.int32], bounds: NDArray[np.uint64], part: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
     """Rows of the candidates, the places of their topics, and their hashes."""
-    places = np.searchsorted(topics, _topics_of(desk, stage, part)).astype(np.int32)
+    places = np.searchsorted(topics, _topics_of(desk, stage, part))
     hashes = hashes_of(desk.read(stage.docs, part, ("id",)).column("id").to_pylist(), stage.salt)
     rows = np.flatnonzero(hashes <= bounds[places])
     return rows, places[rows], hashes[rows]
@@ -155,12 +163,25 @@ def _below(
 
 def _candidates(
     desk: Desk, stage: Seeds, topics: NDArray[np.int32], bounds: NDArray[np.uint64], part: int
-) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
-    _, places, hashes = _below(desk, stage, topics, bounds, part)
-    return places, hashes
+) -> tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.int32]]:
+    """Places of the candidates' topics, their hashes, and their kinds where these count."""
+    rows, places, hashes = _below(desk, stage, topics, bounds, part)
+    kinds = np.zeros(len(rows), np.int32)
+    if stage.kinds:
+        kinds = kinds_of(desk.read(stage.docs, part, ("url", "file")).take(pa.array(rows)), stage.kinds)
+    return places.astype(np.int32), hashes, kinds
 
 
-def turns_of(places: NDArray[np.int32], hashes: NDArray[np.uint64], quotas: NDArray[np.int64]) -> NDArray[np.int32]:
+def turns_apart(turns: NDArray[np.int32], groups: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The turns of each group counted by themselves, in their order; -1 stays."""
+    chosen = turns >= 0
+    named, places = np.unique(groups[chosen], return_inverse=True)
+    apart = turns.copy()
+    apart[chosen] = turns_of(places, turns[chosen].astype(np.uint64), np.full(len(named), len(places)))
+    return apart
+
+
+def turns_of(places: NDArray[np.integer], hashes: NDArray[np.uint64], quotas: NDArray[np.int64]) -> NDArray[np.int32]:
     """Rank of each candidate in its topic, equal hashes on the rank of the first; -1 from the quota on."""
     order = np.lexsort((hashes, places))
     places, hashes = places[order], hashes[order]

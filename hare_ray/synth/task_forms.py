@@ -31,6 +31,9 @@ INFERENCE = "inference"
 PARAPHRASE = "paraphrase"
 TITLE = "title"
 ORDERING = "ordering"
+YES_NO = "yes_no"
+KEYWORDS = "keywords"
+CORRECTION = "correction"
 NEXT_SENTENCE = "next_sentence"
 OPENING = "opening"
 COMPLETION = "completion"
@@ -62,6 +65,9 @@ SLOTS: dict[str, Has] = {
     PARAPHRASE: Has("sentence paraphrase"),
     TITLE: Has("text title"),
     ORDERING: Has("items", "order ordered"),
+    YES_NO: Has("text question verdict", may="evidence"),
+    KEYWORDS: Has("text keywords"),
+    CORRECTION: Has("wrong right", may="text"),
     NEXT_SENTENCE: Has("text" + _OPTIONS, _PICK),
     OPENING: Has("title text"),
     COMPLETION: Has("beginning rest"),
@@ -73,6 +79,7 @@ SLOTS: dict[str, Has] = {
 }
 
 _SLOT = re.compile(r"\{(\w+)\}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def filled(text: str, slots: Mapping[str, str]) -> str:
@@ -81,7 +88,8 @@ def filled(text: str, slots: Mapping[str, str]) -> str:
 
 
 def clean(text: str) -> str:
-    """Without white space around it, and without the half surrogate pairs that escapes in JSON can spell."""
+    """Without white space around it, control characters, and the half surrogate pairs that JSON can spell."""
+    text = _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
     return text.encode("utf-8", "replace").decode().strip()
 
 
@@ -99,9 +107,12 @@ def check_forms(forms: Iterable[Form], tasks: Iterable[str], whose: str) -> None
     """Refuse a form that names a slot its task has not, or lacks one, and a task without a form."""
     there = set()
     for form in forms:
-        if form.task not in SLOTS:
-            raise ValueError(f"{whose}: given a form of task {form.task!r}; expected one of {', '.join(SLOTS)}")
-        has, got = SLOTS[form.task], slots_of(form.text)
+        if form.kind not in SLOTS:
+            raise ValueError(
+                f"{whose}: given a form of task {form.kind!r}; expected one of {', '.join(SLOTS)}, or a task that "
+                "tasks.yaml says is like one of these"
+            )
+        has, got = SLOTS[form.kind], slots_of(form.text)
         always, one_of, may = (set(names.split()) for names in has)
         if always - got or got - always - one_of - may or (one_of and not got & one_of):
             raise ValueError(

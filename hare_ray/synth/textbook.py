@@ -3,13 +3,13 @@
     TextbookPrompts   documents, Seeds         ->  PROMPT     prompts_per_seed rows for a chosen document
     Textbook          PROMPT, GENERATED        ->  WRITTEN    one row a prompt
 
-The seed text is the beginning of the document: up to the last sentence that ends within the template's number of
-words, or that number of words where the second half of them holds no end of a sentence. Templates rotate,
+The seed text is the beginning of the document, without control characters and the marks by which chat templates part
+turns: up to the last sentence that ends within the template's number of words, or that number of words where the second
+half of them holds no end of a sentence. The kind of the document, by its URL and file, decides between which templates,
+audiences and styles it rotates; `hare_ray.synth.rotation` says in which order. `variant` is "audience / style".
 
-    template of prompt n of a seed = (hash(topic) + turn * prompts_per_seed + n) modulo templates,
-
-so every topic uses all styles evenly, as random choice would only on average, and small topics do not all start with
-the first. An answer that was cut off at its token limit loses its last, incomplete sentence; nothing is added.
+An answer loses what an LLM wraps around a text (`hare_ray.synth.wrapping`) and, where it was cut off at its token
+limit, its last, incomplete sentence; nothing is added.
 
     reason           no_answer        the LLM gave none, or an empty one; detail: the error
                      cut_to_nothing   not one sentence was complete when it was cut off
@@ -17,25 +17,35 @@ the first. An answer that was cut off at its token limit loses its last, incompl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
-from hare_ray.priors.prompts import Template
+from hare_ray.priors.prompts import Prompts
 from hare_ray.schema import DETAIL, REASON
 from hare_ray.stage import Files, Map, PartFunction, Table
 from hare_ray.synth.prompt import ERROR, LENGTH, PROMPT, SYNTHETIC_FILE, WRITTEN, prompt_id, prompt_url
+from hare_ray.synth.rotation import kinds_of, rotation_of
 from hare_ray.synth.sentences import cut_to_sentence
+from hare_ray.synth.wrapping import unwrapped
 
 NO_ANSWER = "no_answer"
 CUT_TO_NOTHING = "cut_to_nothing"
 
 MIN_CUT_SHARE = 0.5
 """Of the words that a seed may have: a sentence that ends earlier would leave too little (headings, initials)."""
+
+CHARACTERS_PER_WORD = 10
+"""Characters that a seed may have for each of its words, white space too. English has 6; what has more is not divided
+into words, and would fill the model's window as one of them."""
+
+UNPRINTABLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\x{feff}]"
+"""Control characters, except tab and line breaks, and the mark of byte order."""
+
+TURN_MARKS = r"<\|[a-zA-Z_0-9]{1,40}\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]"
+"""By these tokenizers of chat models know where a turn ends, also inside a prompt."""
 
 EMPTY = "the answer is empty"
 
@@ -49,17 +59,20 @@ class TextbookPrompts(Map):
     docs: Table
     seeds: Table
     """A Seeds on `docs`."""
-    templates: tuple[Template, ...]
+    templates: Prompts
+    """With their kinds, audiences and styles."""
     prompts_per_seed: int
     max_seed_words: int
     """Of a seed, whatever its template allows: what fits the model's context."""
 
+    code: ClassVar[int] = 2
     derives: ClassVar[bool] = True
     imports: ClassVar[tuple[str, ...]] = ("numba",)
     writes: ClassVar[pa.Schema] = PROMPT
+    reads: ClassVar[tuple[str, ...] | None] = ("id", "url", "file", "cluster", "text")
 
     def __post_init__(self) -> None:
-        """Refuse seeds of other documents, and numbers and templates that lead to no prompt or to equal ones."""
+        """Refuse seeds of other documents, and numbers that lead to no prompt."""
         if self.seeds.base is not self.docs.base:
             raise ValueError(
                 f"{self!r} joins documents on base {self.docs.base!r} with seeds on base {self.seeds.base!r}; "
@@ -70,51 +83,62 @@ class TextbookPrompts(Map):
                 f"{self!r}: given prompts_per_seed={self.prompts_per_seed}, max_seed_words={self.max_seed_words}; "
                 "expected at least 1 each"
             )
-        names = {template.name for template in self.templates}
-        if not names or len(names) < len(self.templates):
-            raise ValueError(
-                f"{self!r}: given {len(self.templates)} templates with {len(names)} names; "
-                "expected at least one, each with a name of its own"
-            )
 
     def prepare(self, files: Files) -> PartFunction:
         """Nothing to load."""
         del files
+        return self._ask
 
-        def ask(docs: pa.Table, seeds: pa.Table) -> pa.Table:
-            columns = docs.select(["id", "url", "cluster", "text"]).append_column("turn", seeds.column("turn"))
-            chosen = columns.filter(seeds.column("chosen")).to_pylist()
-            prompts = pa.Table.from_pylist([prompt for seed in chosen for prompt in self._prompts(seed)], self.writes)
-            return prompts.append_column(REASON, pa.nulls(len(prompts), pa.string()))
+    def _ask(self, docs: pa.Table, seeds: pa.Table) -> pa.Table:
+        """The prompts of the chosen documents; none of an empty one."""
+        chosen = docs.select(list(self.reads or ())).filter(seeds.column("chosen"))
+        turns = seeds.column("turn").filter(seeds.column("chosen")).to_pylist()
+        texts = cleaned(chosen.column("text")).to_pylist()
+        kinds = kinds_of(chosen, self.templates.kinds)
+        ways = {kind.name: rotation_of(self.templates, kind.name) for kind in self.templates.kinds}
+        ids, urls, topics = (chosen.column(name).to_pylist() for name in ("id", "url", "cluster"))
+        rows = []
+        for row in [row for row, text in enumerate(texts) if text]:
+            way = ways[self.templates.kinds[kinds[row]].name]
+            for number in range(self.prompts_per_seed):
+                template, audience, style = way.at(topics[row], turns[row] * self.prompts_per_seed + number)
+                variant = f"{audience.name} / {style.name}" if audience and style else None
+                shown = opening(texts[row], min(template.max_seed_words, self.max_seed_words))
+                own = template.name if variant is None else f"{template.name} / {variant}"
+                rows.append(
+                    {
+                        "id": prompt_id(ids[row], own, number // way.length),
+                        "url": prompt_url(urls[row], template.name),
+                        "topic": topics[row],
+                        "template": template.name,
+                        "seed": shown,
+                        "prompt": template.fill(shown, audience, style),
+                        "variant": variant,
+                    }
+                )
+        return pa.Table.from_pylist(rows, pa.schema([*self.writes, REASON]))
 
-        return ask
 
-    def _prompts(self, seed: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The prompts of one document; none where it is empty."""
-        text = (seed["text"] or "").strip()
-        first = xxhash.xxh3_64_intdigest(str(seed["cluster"]).encode()) + seed["turn"] * self.prompts_per_seed
-        for number in range(self.prompts_per_seed if text else 0):
-            template = self.templates[(first + number) % len(self.templates)]
-            shown = opening(text, min(template.max_seed_words, self.max_seed_words))
-            yield {
-                "id": prompt_id(seed["id"], template.name, number),
-                "url": prompt_url(seed["url"], template.name),
-                "topic": seed["cluster"],
-                "template": template.name,
-                "seed": shown,
-                "prompt": template.fill(shown),
-            }
+def cleaned(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Stripped texts with line feeds alone for line breaks, nothing unprintable and no marks of turns."""
+    text = pc.replace_substring_regex(text, r"\r\n?", "\n")
+    text = pc.replace_substring_regex(pc.replace_substring_regex(text, UNPRINTABLE, ""), TURN_MARKS, " ")
+    return pc.utf8_trim_whitespace(text)
 
 
 def opening(text: str, max_words: int) -> str:
-    """The beginning of a stripped text, at most `max_words` words, as white space parts them."""
+    """The beginning of a stripped text, at most `max_words` words, as white space parts them, of a usual length."""
     from hare_ray.text.sentences import cut_at_sentence
 
+    most = CHARACTERS_PER_WORD * max_words
+    if len(text) > most:
+        whole = text[:most].rsplit(maxsplit=1)  # the last word may have been cut
+        text = whole[0].rstrip() if len(whole) > 1 and not text[most].isspace() else text[:most].rstrip()
     cut = cut_at_sentence(text, max_words)
     if cut == text or len(cut.split()) >= MIN_CUT_SHARE * max_words:
         return cut
-    rest = text.split(maxsplit=max_words)[max_words]
-    return text.removesuffix(rest).rstrip()
+    rest = text.split(maxsplit=max_words)[max_words:]
+    return text.removesuffix(rest[0]).rstrip() if rest else text
 
 
 class Textbook(Map):
@@ -125,6 +149,7 @@ class Textbook(Map):
     answers: Table
     """GENERATED, an opinion on the prompts."""
 
+    code: ClassVar[int] = 2
     imports: ClassVar[tuple[str, ...]] = ("numba",)
     writes: ClassVar[pa.Schema] = WRITTEN
 
@@ -146,18 +171,19 @@ def written(prompts: pa.Table, answers: pa.Table) -> pa.Table:
     """One WRITTEN row a prompt, with reason and detail; a refused row keeps its text, for a person to see."""
     finish = answers.column("finish").combine_chunks()
     text = pc.utf8_trim_whitespace(answers.column("answer")).combine_chunks()
-    text = pc.replace_substring_regex(text, GAP, "\n\n")
+    text = pc.replace_substring_regex(unwrapped(text), GAP, "\n\n")
     failed = pc.or_(pc.starts_with(finish, ERROR), pc.fill_null(pc.equal(text, ""), True))
     cut, nothing = _without_last(text, np.asarray(pc.and_not(pc.equal(finish, LENGTH), failed), bool))
     none = pa.scalar(None, pa.string())
     error = pc.if_else(pc.starts_with(finish, ERROR), finish, EMPTY)
-    table = prompts.select(["id", "url", "topic", "template", "seed"])
+    table = prompts.select(["id", "url", "topic", "template", "seed", "variant"])
     added = {
         "file": pa.repeat(SYNTHETIC_FILE, len(table)),
         "offset": pa.repeat(pa.scalar(0, pa.int64()), len(table)),
         "title": pa.nulls(len(table), pa.string()),
         "text": cut,
         "finish": finish,
+        "tokens": answers.column("completion_tokens"),
     }
     for name, column in added.items():
         table = table.append_column(name, column)

@@ -3,22 +3,26 @@
 Word and n-gram hashes come from `hare_ray.text`; the n-grams of a document are sorted on their own, so that runs of
 equal ones give distinct and repeated counts, and a binary search tells which of them the seed holds. Phrases are
 looked for as n-grams of their own length, behind a table by 12 bits of the hash that rules out nearly all words.
+Tokens are counted over UTF-8 bytes with a table of all code points; a regular expression with Unicode classes took
+more time than all the rest.
 """
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hare_ray.kernel import njit
 from hare_ray.priors.prompts import Refusals
 from hare_ray.synth.sentences import ends_sentence, tails
-from hare_ray.text import Words, ngram_hashes, words_of
+from hare_ray.text import Words, ngram_hashes, text_buffers, words_of
 from hare_ray.text.words import Text
 
 COPY_N = 5
@@ -29,8 +33,18 @@ REPEAT_N = 4
 
 SIEVE_MASK = np.uint64(0xFFF)
 
-TOKEN = r"[^\s\pZ]+"
-LETTER_TOKEN = r"[^\s\pZ]*\pL[^\s\pZ]*"
+OPENING_WORDS = 12
+"""From the beginning, in which a set phrase opens a text: a title may stand before it."""
+
+CLOSING_WORDS = 30
+"""From the end, in which a set phrase closes a text: one sentence."""
+
+SPACES = "\t\n\f\r "
+"""Of ASCII; beyond it what Unicode calls a separator."""
+
+SPACE, LETTER = 1, 2
+
+Kind = Literal["anywhere", "opening", "boilerplate"]
 
 
 class Measures(NamedTuple):
@@ -46,6 +60,21 @@ class Measures(NamedTuple):
     tail: Text
     refusal: NDArray[np.object_]
     """The phrase, empty where there is none."""
+    boilerplate: NDArray[np.int64]
+    """Set phrases."""
+    framing: NDArray[np.object_]
+    """The set phrase that opens or closes the text, empty where there is none."""
+    set_phrase: NDArray[np.object_]
+    """One of them, empty where there is none."""
+
+
+class Found(NamedTuple):
+    """What phrases a table of texts holds, one value per document each; phrases are empty where there is none."""
+
+    refusal: NDArray[np.object_]
+    boilerplate: NDArray[np.int64]
+    framing: NDArray[np.object_]
+    set_phrase: NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -53,19 +82,24 @@ class Phrases:
     """Phrases by the hash of their words, the same for all of one length."""
 
     lengths: tuple[int, ...]
-    keys: dict[int, dict[int, tuple[str, bool]]]
-    """By length and hash: the phrase, and whether it counts only at the beginning."""
+    keys: dict[int, dict[int, tuple[str, Kind]]]
+    """By length and hash."""
     sieves: dict[int, NDArray[np.bool_]]
 
     @classmethod
     def of(cls, refusals: Refusals) -> Phrases:
-        """Hash them; of equal ones, that which counts anywhere is taken."""
-        listed = [(text, True) for text in refusals.openings] + [(text, False) for text in refusals.anywhere]
+        """Hash them; of equal ones, that which refuses is taken, and of these that which counts anywhere."""
+        lists: tuple[tuple[tuple[str, ...], Kind], ...] = (
+            (refusals.boilerplate, "boilerplate"),
+            (refusals.openings, "opening"),
+            (refusals.anywhere, "anywhere"),
+        )
+        listed = [(text, kind) for texts, kind in lists for text in texts]
         words = words_of(pa.array([text for text, _ in listed], pa.large_string()))
         empty = [text for (text, _), length in zip(listed, words.lengths, strict=True) if not length]
         if empty:
             raise ValueError(f"given phrases {empty}, expected words in each")
-        keys: dict[int, dict[int, tuple[str, bool]]] = {}
+        keys: dict[int, dict[int, tuple[str, Kind]]] = {}
         for length in np.unique(words.lengths).tolist():
             rows = np.flatnonzero(words.lengths == length)
             offsets, hashes = ngram_hashes(words, length)
@@ -75,20 +109,36 @@ class Phrases:
             sieves[length][np.array(list(own), np.uint64) & SIEVE_MASK] = True
         return cls(tuple(keys), keys, sieves)
 
-    def first(self, words: Words) -> NDArray[np.object_]:
-        """Per document the phrase found: the longest, the first of those; empty where there is none."""
-        found = np.full(len(words), "", object)
-        for length in self.lengths:  # longer ones come later and overwrite
+    def _hits(self, words: Words) -> Iterator[tuple[int, int, int, str, Kind]]:
+        """Document, first word and length of every phrase found, with it and its kind; longer ones come later."""
+        for length in self.lengths:
             offsets, hashes = ngram_hashes(words, length)
             own = self.keys[length]
             hits = np.flatnonzero(self.sieves[length][hashes & SIEVE_MASK])
             hits = hits[np.isin(hashes[hits], np.array(list(own), np.uint64))]
             documents = np.searchsorted(offsets, hits, side="right") - 1
             for place, document in zip(hits[::-1].tolist(), documents[::-1].tolist(), strict=True):
-                phrase, only_opening = own[int(hashes[place])]
-                if not only_opening or place == offsets[document]:
-                    found[document] = phrase
-        return found
+                yield document, place - int(offsets[document]), length, *own[int(hashes[place])]
+
+    def found(self, words: Words) -> Found:
+        """Of several phrases of one kind the longest is named, the first of those; two that overlap are one."""
+        refusal, framing, set_phrase = (np.full(len(words), "", object) for _ in range(3))
+        taken: dict[int, list[tuple[int, int]]] = {}
+        for document, first, length, phrase, kind in self._hits(words):
+            if kind == "boilerplate":
+                taken.setdefault(document, []).append((first, first + length))
+                set_phrase[document] = phrase
+                if first < OPENING_WORDS or first + length > words.lengths[document] - CLOSING_WORDS:
+                    framing[document] = phrase
+            elif kind == "anywhere" or first == 0:
+                refusal[document] = phrase
+        count = np.zeros(len(words), np.int64)
+        for document, spans in taken.items():
+            end = 0
+            for start, stop in sorted(spans):
+                count[document] += start >= end
+                end = max(end, stop)
+        return Found(refusal, count, framing, set_phrase)
 
 
 @njit
@@ -127,8 +177,55 @@ def _repeats(offsets: NDArray[np.int64], hashes: NDArray[np.uint64]) -> tuple[ND
     return distinct, most
 
 
-def _count(text: Text, pattern: str) -> NDArray[np.int64]:
-    return np.asarray(pc.fill_null(pc.count_substring_regex(text, pattern), 0), np.int64)
+@njit
+def _tokens(
+    data: NDArray[np.uint8],
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    kinds: NDArray[np.uint8],
+    out: NDArray[np.int64],
+) -> None:
+    """Per document: tokens, which are what stands between white space, and those of them without a letter."""
+    for document in range(len(begins)):
+        at, end = begins[document], ends[document]
+        inside, letter = False, False
+        while at < end:
+            first = np.int64(data[at])
+            size = 1 + (first >= 0xC0) + (first >= 0xE0) + (first >= 0xF0)
+            code = first if size == 1 else first & (0x7F >> size)
+            for more in range(at + 1, min(at + size, end)):
+                code = code << 6 | (data[more] & 0x3F)
+            at += size
+            kind = kinds[code]
+            if kind == SPACE:
+                out[document, 0] += inside
+                out[document, 1] += inside and not letter
+                inside, letter = False, False
+            else:
+                inside = True
+                letter |= kind == LETTER
+        out[document, 0] += inside
+        out[document, 1] += inside and not letter
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> NDArray[np.uint8]:
+    """SPACE, LETTER or 0 for every code point that UTF-8 can spell, valid or not."""
+    kinds = np.zeros(1 << 21, np.uint8)
+    first = np.array([unicodedata.category(chr(code))[0] for code in range(0x110000)])
+    kinds[: len(first)][first == "L"] = LETTER
+    kinds[: len(first)][first == "Z"] = SPACE
+    kinds[[ord(space) for space in SPACES]] = SPACE
+    return kinds
+
+
+def tokens(text: Text) -> NDArray[np.int64]:
+    """Per document the tokens and those without a letter."""
+    found = [np.zeros((0, 2), np.int64)]
+    for data, begins, ends in text_buffers(text):
+        found.append(np.zeros((len(begins), 2), np.int64))
+        _tokens(data, begins, ends, _kinds(), found[-1])
+    return np.concatenate(found)
 
 
 def measured(text: Text, seed: Text, phrases: Phrases) -> Measures:
@@ -141,7 +238,7 @@ def measured(text: Text, seed: Text, phrases: Phrases) -> Measures:
     distinct_words, most_frequent = _repeats(words.offsets, words.hashes)
     distinct_grams, _ = _repeats(*grams)
     gram_count = np.diff(grams[0])
-    tokens = _count(text, TOKEN)
+    counted, letterless = tokens(text).T
     some = np.maximum(words.lengths, 1)
     return Measures(
         words=words.lengths,
@@ -149,8 +246,8 @@ def measured(text: Text, seed: Text, phrases: Phrases) -> Measures:
         repetition=(gram_count - distinct_grams) / np.maximum(gram_count, 1),
         word_share=most_frequent / some,
         variety=distinct_words / some,
-        letterless_share=(tokens - _count(text, LETTER_TOKEN)) / np.maximum(tokens, 1),
+        letterless_share=letterless / np.maximum(counted, 1),
         ends=ends_sentence(text),
         tail=tails(text),
-        refusal=phrases.first(words),
+        **phrases.found(words)._asdict(),
     )

@@ -82,8 +82,8 @@ def test_the_recipes_prompts_go_to_the_endpoint_and_good_answers_become_document
         server.script = answer
         llm = writer(f"{server.url}#fake", Trained())
         d1 = D1(label="d1", files=Numbers())
-        d2 = recipe["textbooks"](d1, llm, scale)
-        d3 = recipe["tasks"](d1, d2, llm, scale)
+        d2 = recipe["textbooks"](d1, llm, scale).verified
+        d3 = recipe["tasks"](d1, d2, llm, scale).verified
         run(d1, d2, d3, root=str(tmp_path))
         asked = [json.dumps(one.body) for one in server.asked]
     texts, items = rows(tmp_path, "d2_verified"), rows(tmp_path, "d3_verified")

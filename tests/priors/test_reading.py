@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hare_ray.priors import Mixtures, Sources, reading
 from hare_ray.priors.benchmarks import Known
 from hare_ray.priors.paper import OpenPoints
+from hare_ray.priors.prices import Prices
 from hare_ray.priors.prompts import Prompts, Refusals
 from hare_ray.priors.quality import Examples, Rubric
 from hare_ray.priors.reading import parse
@@ -22,6 +23,7 @@ from hare_ray.priors.topics import TopicWeights
 SHIPPED: dict[str, Any] = {
     "sources": Sources,
     "mixtures": Mixtures,
+    "prices": Prices,
     "prompts": Prompts,
     "refusals": Refusals,
     "tasks": Tasks,
@@ -264,7 +266,7 @@ def test_any_edit_of_a_shipped_file_loads_or_is_refused_with_file_and_line(name,
 
 
 @pytest.mark.parametrize(
-    "name", sorted(SHIPPED.keys() - {"topics", "topic_title"})
+    "name", sorted(SHIPPED.keys() - {"prices", "topics", "topic_title"})
 )  # these explain each setting beside it
 def test_every_shipped_file_begins_with_words_for_its_reader_and_an_example(name):
     opening = shipped(name).split("\n\n")[0]

@@ -21,6 +21,7 @@ from hare_ray.report.lineage import branches, chain
 from hare_ray.report.reading import Run
 from hare_ray.report.synthesis import synthesis
 from hare_ray.report.training import lineages
+from hare_ray.stage import Rebalance, Table
 from hare_ray.store import Root
 from tests.report.later import build, metrics
 from tests.report.pages import Reader, crawled, pages, plain, recipe, run, section, tiles
@@ -107,7 +108,7 @@ def test_nothing_kept_is_zero_and_not_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="kept no document"):
         engine.run(d2, root=str(tmp_path / "run"))
     found = synthesis(Run.of(str(tmp_path / "run")))[0]
-    assert (found.accepted, found.kept, found.samples) == (0, 0, [])
+    assert (found.accepted, found.kept, found.ways[0].kept_samples) == (0, 0, [])
     text = plain(section(render(str(tmp_path / "run")), "synthesis"))
     assert "0 documents were kept (0 %)" in text
     assert "nothing was kept" in text
@@ -130,18 +131,19 @@ def test_prompts_that_nobody_answered_yet_are_told_as_such(both: Path, tmp_path:
 def test_kept_samples_are_of_the_corpus_with_their_prompts_and_refused_ones_with_reasons(both: Path) -> None:
     found = {branch.name: branch for branch in synthesis(Run.of(str(both)))}
     for name, template in (("d2", "talk"), ("d3", "question")):
-        samples = found[name].samples
-        assert len(samples) == min(5, found[name].kept or 0)
+        samples = found[name].ways[0].kept_samples
+        assert len(samples) == min(10, found[name].kept or 0)
         for sample in samples:
             assert sample.text.startswith("An <answer> in full")
             assert "number 23 " not in sample.text
             assert sample.prompt == f"Write a <{template}> on: {sample.seed}"
-    refused = found["d2"].refused
-    assert len(refused) == 5
-    assert {r.reason for r in refused} == {"too_short", "no_answer", "leaked_ngram"}
-    assert all(r.example.snippet == "too short" for r in refused if r.reason == "too_short")
-    assert {r.example.snippet for r in refused if r.reason == "no_answer"} == {None}
-    assert {sample.prompt for sample in found["rule_items"].samples} == {None}
+    refused = found["d2"].ways[0].refused_samples
+    assert len(refused) == 10
+    by_reason = {r.reason: r for way in found["d2"].ways for line in way.lines for r in line.refused}
+    assert {reason: sample.text.split(",")[0] for reason, sample in by_reason.items()} == {
+        "too_short": "too short", "no_answer": "", "leaked_ngram": "An <answer> in full",
+    }  # fmt: skip
+    assert {sample.prompt for sample in found["rule_items"].ways[0].kept_samples} == {None}
 
 
 def test_synthetic_text_is_shown_as_text(page: str) -> None:
@@ -150,16 +152,12 @@ def test_synthetic_text_is_shown_as_text(page: str) -> None:
     assert "cpu &lt;2 cores&gt;" in page
 
 
-def test_tracks_that_are_joined_go_on_as_one_branch(both: Path, tmp_path: Path) -> None:
+def test_tracks_that_are_joined_go_on_as_one_branch(whole: Path, both: Path, tmp_path: Path) -> None:
     root = tmp_path / "run"
     shutil.copytree(both, root)
-    path = root / "pack_d3" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    joined = {**manifest, "name": "joined", "kind": "rebalance", "inputs": {"docs": ["d3", "rule_items"]}}
-    joined |= {"members": [], "recipe": {"class": "Rebalance", "code": 1, "fields": {}}, "fingerprint": "a" * 64}
-    (root / "joined").mkdir()
-    (root / "joined" / "manifest.json").write_text(json.dumps(joined))
-    shutil.copytree(next(p for p in (root / "rule_items").iterdir() if p.is_dir()), root / "joined" / ("a" * 12))
+    made = build(recipe(whole.parent / "crawl"))
+    tables = tuple(table for name in ("rule_items", "d3") if isinstance(table := made[name], Table))
+    engine.run(Rebalance(label="joined", docs=tables, part_bytes=1 << 20), root=str(root))
     found = {branch.name: branch for branch in branches(Run.of(str(root)))}
     assert set(found) == {"d2", "joined"}
     starts = [set(track.starts) for track in found["joined"].tracks]
@@ -168,7 +166,8 @@ def test_tracks_that_are_joined_go_on_as_one_branch(both: Path, tmp_path: Path) 
     assert [track.bases[-1] for track in found["joined"].tracks[:2]] in (["d3", "rule_items"], ["rule_items", "d3"])
     told = next(branch for branch in synthesis(Run.of(str(root))) if branch.name == "joined")
     assert (told.accepted, told.prompts, told.joined) == (3, 9, True)
-    assert "before joining with other text" in plain(section(render(str(root)), "synthesis"))
+    assert told.kept == 3 + sum(way.total.accepted for way in told.ways if way.writing is None)
+    assert "made by a model, by rule and from other data" in plain(section(render(str(root)), "synthesis"))
     assert chain(Run.of(str(root)))[-1] == "d1"
 
 

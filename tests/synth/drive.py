@@ -13,6 +13,5 @@ if __name__ == "__main__":
     asked = LinesAsPrompts(files=Source(location=sys.argv[2], part_bytes=1))
     stage = Generate(
         prompts=asked, model=model, llm="", chat=False, max_tokens=40, temperature=1.0, top_p=1.0, seed=1,
-        journal_rows=16,
     )  # fmt: skip
     run(stage, root=sys.argv[1], executor=OnRay)

@@ -15,25 +15,33 @@ from hare_ray.stage import Files, Make, Map, PartFunction, Source, Stage
 from hare_ray.synth.generate import Generate
 from hare_ray.synth.prompt import PROMPT
 
+ASKED = PROMPT.set(PROMPT.get_field_index("prompt"), pa.field("prompt", pa.large_string()))
+"""PROMPT in which one may be null."""
+
 WORDS = ("the", "a", "cat", "dog", "sun", "tree", "sees", "eats", "under", "over", "big", "small", "red", "old")
 
 
 class LinesAsPrompts(Map):
-    """One prompt a line; each file is a part."""
+    """One prompt a line; each file is a part. The line NULL is no prompt; SCHEMA and a JSON schema is one with it."""
 
     files: Stage
-    writes: ClassVar[pa.Schema] = PROMPT
+    writes: ClassVar[pa.Schema] = ASKED
     derives: ClassVar[bool] = True
 
     def prepare(self, files: Files) -> PartFunction:
         def read(splits: pa.Table) -> pa.Table:
             rows = []
             for split in splits.to_pylist():
-                for number, line in enumerate(Path(split["path"]).read_text().splitlines()):
+                text = Path(split["path"]).read_text()
+                for number, line in enumerate(text.split("\n") if text else []):
                     url = f"https://example.org/{split['file']}/{number}#plain"
-                    same = {"url": url, "topic": number % 3, "template": "plain", "seed": line, "prompt": line}
-                    rows.append({"id": xxhash.xxh3_128_digest(url.encode()), **same, "reason": None})
-            return pa.Table.from_pylist(rows, schema=PROMPT.append(REASON))
+                    same = {"url": url, "topic": number % 3, "template": "plain", "seed": line}
+                    asks = {
+                        "prompt": None if line == "NULL" else line,
+                        "schema": line.removeprefix("SCHEMA ") if line.startswith("SCHEMA ") else None,
+                    }
+                    rows.append({"id": xxhash.xxh3_128_digest(url.encode()), **same, **asks, "reason": None})
+            return pa.Table.from_pylist(rows, schema=ASKED.append(REASON))
 
         return read
 
@@ -53,7 +61,7 @@ class _Dying(Desk):
         super().put(name, data)
         assert isinstance(self.stage, DyingClient)
         marker = Path(self.stage.marker)
-        if not marker.exists():
+        if name.endswith(".arrow") and not marker.exists():
             marker.write_text(name)
             os._exit(9)
 

@@ -1,5 +1,7 @@
 """D2 from documents to checked texts on the engine, with an answer machine in place of the LLM."""
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
@@ -8,6 +10,7 @@ from hare_ray.engine import run
 from hare_ray.priors.prompts import load_prompts, load_refusals
 from hare_ray.schema import DOCUMENT, REASON
 from hare_ray.stage import Annotate, Keep, Make, Map, Table
+from hare_ray.synth.diversity import Diversity
 from hare_ray.synth.prompt import GENERATED
 from hare_ray.synth.seeds import Seeds
 from hare_ray.synth.textbook import Textbook, TextbookPrompts
@@ -71,22 +74,24 @@ class Answers(Annotate):
         def answer(prompts):
             rows = [answers[n % len(answers)] for n in range(len(prompts))]
             columns = [[text for text, _ in rows], [finish for _, finish in rows], [9] * len(rows), [9] * len(rows)]
-            return pa.table(columns, schema=self.writes)
+            return pa.table([*columns, [bytes(16)] * len(rows)], schema=self.writes)
 
         return answer
 
 
-def d2():
-    docs = Docs(files=Counts())
-    seeds = Seeds(docs=docs, per_topic=20, total=None, salt="d2")
-    prompts = TextbookPrompts(
-        docs=docs, seeds=seeds, templates=load_prompts(("web", "wiki")), prompts_per_seed=2, max_seed_words=50
-    )
+def asked():
+    docs, templates = Docs(files=Counts()), load_prompts(("web", "wiki"))
+    seeds = Seeds(docs=docs, per_topic=20, total=None, salt="d2", kinds=templates.kinds)
+    return TextbookPrompts(docs=docs, seeds=seeds, templates=templates, prompts_per_seed=2, max_seed_words=50)
+
+
+def d2(prompts=None):
+    prompts = prompts or asked()
     texts = Textbook(prompts=prompts, answers=Answers(prompts=prompts))
     checks = Verify(
-        docs=texts, min_words=20, max_words=1500, must_end_sentence=True, refusals=load_refusals(),
-        max_seed_overlap=0.2, max_repetition=0.2, max_word_share=0.2, min_variety=0.2, variety_words=200,
-        max_letterless_share=0.3,
+        docs=texts, min_words=20, max_words=1500, min_tokens=9, max_tokens=None, max_boilerplate=0,
+        must_end_sentence=True, refusals=load_refusals(), max_seed_overlap=0.2, max_repetition=0.2, max_word_share=0.2,
+        min_variety=0.2, variety_words=200, max_letterless_share=0.3,
     )  # fmt: skip
     return Keep(label="d2", docs=texts, verdicts=(checks,), carry=("words",))
 
@@ -103,7 +108,9 @@ def test_from_documents_to_checked_texts(tmp_path):
     assert set(kept["text"].to_pylist()) == {" ".join(SENTENCES)}
     assert set(kept["words"].to_pylist()) == {len(" ".join(SENTENCES).split())}
     assert all(seed.endswith(".") and len(seed.split()) <= 50 for seed in kept["seed"].to_pylist())
-    assert all("#w" in url for url in kept["url"].to_pylist())
+    assert all("#web_" in url for url in kept["url"].to_pylist())
+    assert all(variant.count(" / ") == 1 for variant in kept["variant"].to_pylist())
+    assert set(kept["tokens"].to_pylist()) == {9}
     assert len(set(kept["id"].to_pylist())) == len(kept)
 
 
@@ -120,3 +127,16 @@ def test_what_was_refused_is_in_the_ledger(tmp_path):
         ("refusal", "I'm sorry", "I'm sorry, but I cannot write that."),
     }
     assert len(reasons) == 26 - 11
+
+
+def test_how_diverse_they_are_is_written_down(tmp_path):
+    prompts = asked()
+    run(Diversity(prompts=prompts, texts=d2(prompts), embeddings=None, sample=100), root=str(tmp_path))
+    (file,) = (tmp_path / "diversity").glob("*/diversity.json")
+    found = json.loads(file.read_text())
+    assert found["combinations"]["prompts"] == found["seeds"]["rows"] == 26
+    assert found["combinations"]["reached"] == 25
+    assert found["combinations"]["evenness"]["combination"] > 0.98
+    assert found["combinations"]["evenness"]["template"] > 0.98
+    assert found["texts"]["rows"] == 11
+    assert found["texts"]["self_bleu_4"] == found["texts"]["overlap_4"] == 1.0

@@ -1,27 +1,40 @@
 """The client against a server that answers, refuses, fails and hangs."""
 
 import asyncio
+import ssl
+import subprocess
+import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hare_ray.synth.endpoint import (
+    ABSENT,
+    BUSY,
+    DOWN,
+    FAILED,
     LONGEST_WAIT_SECONDS,
+    LOST,
     Answer,
     Endpoint,
+    Load,
+    Question,
     Sampling,
-    ask,
-    greet,
-    headers,
+    Trouble,
+    ask_once,
     read_answer,
     retry_after_seconds,
+    session_for,
+    valid,
     wait_seconds,
 )
+from hare_ray.synth.greeting import EMPTY, greet, is_up, load_of, read_metrics
 from tests.synth.fake_openai import FakeOpenAI, Say
 
 COMPLETE = Sampling(chat=False, max_tokens=8, temperature=0.5, top_p=0.9)
@@ -34,22 +47,28 @@ def server():
         yield fake
 
 
-def asked(
-    url: str, prompt: str = "one two", sampling: Sampling = COMPLETE, seconds: float = 10, first_wait: float = 0.01
-) -> Answer:
-    async def go() -> Answer:
-        async with aiohttp.ClientSession(headers=headers()) as session:
-            return await ask(session, Endpoint(url, "fake", seconds, first_wait), sampling, prompt, 7)
+def at(url: str, asking, **changed):
+    endpoint = Endpoint(url, **{"llm": "fake", "request_seconds": 10, "first_wait_seconds": 0.01, **changed})
+
+    async def go():
+        async with session_for(endpoint) as session:
+            return await asking(session, endpoint)
 
     return asyncio.run(go())
 
 
-def greeted(url: str, llm: str) -> str:
-    async def go() -> str:
-        async with aiohttp.ClientSession(headers=headers()) as session:
-            return await greet(session, Endpoint(url, llm, 10, 0.01))
+QUESTION = Question("one two", 7)
 
-    return asyncio.run(go())
+
+def asked(url: str, question: Question = QUESTION, sampling: Sampling = COMPLETE, **changed):
+    async def asking(session, endpoint):
+        return await ask_once(session, endpoint, sampling, question)
+
+    return at(url, asking, **changed)[0]
+
+
+def greeted(url: str, llm: str, **changed) -> str:
+    return at(url, greet, llm=llm, **changed)
 
 
 @pytest.mark.parametrize(("sampling", "path"), [(COMPLETE, "/v1/completions"), (CHAT, "/v1/chat/completions")])
@@ -61,37 +80,76 @@ def test_a_prompt_is_sent_as_the_api_wants_it_and_its_answer_read(server, sampli
     assert (sent.path, sent.body) == (path, {"model": "fake", **prompt, **drawn})
 
 
-def test_a_busy_server_is_asked_again_no_sooner_than_it_wants(server):
-    server.script = lambda asked: Say(429, headers={"Retry-After": "1"}) if asked.number == 0 else None
-    began = time.monotonic()
-    assert asked(server.url).finish == "stop"
-    assert time.monotonic() - began >= 1
-    assert len(server.asked) == 2
+@pytest.mark.parametrize("sampling", [COMPLETE, CHAT])
+def test_a_schema_goes_along(server, sampling):
+    asked(server.url, Question("one", 1, '{"type": "object"}'), sampling)
+    form = {"name": "answer", "schema": {"type": "object"}, "strict": True}
+    assert server.asked[0].body["response_format"] == {"type": "json_schema", "json_schema": form}
 
 
-def test_a_failing_server_is_asked_again(server):
-    server.script = lambda asked: Say(500) if asked.number < 3 else None
-    assert asked(server.url).text == "ONE TWO"
-    assert len(server.asked) == 4
+@pytest.mark.parametrize(
+    ("status", "ours", "kind"),
+    [(429, False, BUSY), (408, False, BUSY), (503, False, DOWN), (404, True, DOWN), (500, False, FAILED),
+     (502, True, FAILED)],
+)  # fmt: skip
+def test_passing_trouble_is_told_by_its_kind(server, status, ours, kind):
+    server.script = lambda asked: Say(status, {"error": {"message": "no engine"}}, headers={"Retry-After": "3"})
+    assert asked(server.url, ours=ours) == Trouble(kind, f"HTTP {status}: no engine", 3.0)
 
 
-def test_a_server_that_fails_every_time_makes_an_error_row(server):
-    server.script = lambda asked: Say(503, {"error": {"message": "no engine"}})
-    assert asked(server.url, first_wait=1e-4).finish == "error: HTTP 503: no engine"
+def test_a_connection_that_is_dropped_and_one_that_never_was_are_told_apart(server):
+    server.script = lambda asked: Say(0)
+    with FakeOpenAI() as gone:
+        url = gone.url
+    assert [asked(server.url).kind, asked(url).kind] == [LOST, ABSENT]
 
 
-def test_a_refused_prompt_is_an_error_row_and_not_asked_again(server):
-    said = {"error": {"message": "maximum context length is 8 tokens"}}
-    server.script = lambda asked: Say(400, said)
+def test_a_refused_prompt_is_an_error_row(server):
+    server.script = lambda asked: Say(400, {"error": {"message": "maximum context length is 8 tokens"}})
     assert asked(server.url) == Answer(None, "error: HTTP 400: maximum context length is 8 tokens")
-    assert len(server.asked) == 1
 
 
 def test_a_server_that_hangs_makes_an_error_row(server):
     server.script = lambda asked: Say(after_seconds=5)
     began = time.monotonic()
-    assert asked(server.url, seconds=0.3).finish == "error: no answer within 0.3 s"
+    assert asked(server.url, request_seconds=0.3).finish == "error: no answer within 0.3 s"
     assert time.monotonic() - began < 3
+
+
+def test_a_redirection_is_not_followed(server):
+    server.script = lambda asked: Say(302, headers={"Location": "https://login.example.org/"})
+    with pytest.raises(ValueError, match=r"HTTP 302 \(https://login.example.org/\), a redirection"):
+        asked(server.url)
+    assert len(server.asked) == 1
+
+
+def test_a_certificate_that_is_not_trusted_stops_the_run(server, tmp_path):
+    with trusted_by_nobody(tmp_path) as port, pytest.raises(ValueError, match="certificate that is not trusted"):
+        asked(f"https://127.0.0.1:{port}/v1")
+
+
+@contextmanager
+def trusted_by_nobody(folder):
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "1",
+         "-subj", "/CN=127.0.0.1"], check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_endpoints_own_key_goes_before_the_environments(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sesame")
+    asked(server.url, key="own")
+    assert server.asked[0].headers["Authorization"] == "Bearer own"
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -106,12 +164,7 @@ def test_a_wrong_key_stops_the_run_and_is_not_told(server, status, monkeypatch):
 
 def test_a_wrong_address_stops_the_run(server):
     with pytest.raises(ValueError, match=r"given endpoint=.*expected the base address"):
-        asyncio.run(_greet_at(server.url.removesuffix("/v1")))
-
-
-async def _greet_at(url: str) -> str:
-    async with aiohttp.ClientSession() as session:
-        return await greet(session, Endpoint(url, "", 10, 0.01))
+        greeted(server.url.removesuffix("/v1"), "")
 
 
 def test_nobody_there_says_where_and_what_to_do(server):
@@ -137,7 +190,65 @@ def test_a_server_without_a_list_of_models_is_taken_at_its_word(server):
     assert greeted(server.url, "fake") == "fake"
 
 
-@pytest.mark.parametrize("reply", ["", "[]", "{}", '{"choices": []}', '{"choices": [{"text": "a"}], "usage": 3}'])
+@pytest.mark.parametrize("say", [Say(500), Say(503, {"error": {"message": "loading"}})])
+def test_a_server_that_fails_for_ever_is_told_soon(server, say):
+    server.models = say
+    with pytest.raises(ConnectionError, match=rf"nobody answers at .* \(HTTP {say.status}: "):
+        greeted(server.url, "fake", first_patience_seconds=0.2)
+
+
+@pytest.mark.parametrize("page", ["<html>login</html>", "[" * 100_000, '{"data": 3}'])
+def test_a_page_that_is_no_list_of_models_is_shown(server, page):
+    server.models = Say(200, page)
+    with pytest.raises(ValueError, match="expected a list of models"):
+        greeted(server.url, "fake")
+
+
+def test_a_server_is_up_by_its_health_or_else_by_its_models(server):
+    assert at(server.url, is_up)
+    server.die(60)
+    assert not at(server.url, is_up)
+    with FakeOpenAI() as gone:
+        url = gone.url
+    assert not at(url, is_up)
+
+
+PAGE = """# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 30.0
+vllm:num_requests_running{engine="1",model_name="m"} 34.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 16.0
+vllm:num_requests_waiting_by_reason{engine="0",model_name="m",reason="capacity"} 16.0
+"""
+
+
+def test_the_load_is_read_from_headers_and_gauges(server):
+    server.metrics = Say(200, PAGE)
+    assert at(server.url, load_of) == Load(80 / 64)
+    server.metrics = Say(404)
+    assert at(server.url, load_of) is None
+    assert read_metrics('sglang:num_running_reqs 8\nsglang:num_queue_reqs{a="b"} 4') == Load(1.5)
+    assert read_metrics(PAGE.replace("16.0", "0.0")) == Load(EMPTY)
+    assert read_metrics("vllm:num_requests_running x\nprocess_start_time_seconds 3") is None
+    server.script = lambda asked: Say(429, headers={"x-hare-running": "96", "x-hare-capacity": "64"})
+
+    async def asking(session, endpoint):
+        return await ask_once(session, endpoint, COMPLETE, Question("a", 1))
+
+    assert at(server.url, asking)[1] == Load(1.5, 64)
+
+
+@given(st.text(max_size=20), st.integers(0xD800, 0xDFFF))
+@settings(max_examples=50, deadline=None)
+def test_text_is_valid_and_unchanged_where_it_was(text, half):
+    assert valid(text) == text
+    assert valid(text + chr(half) + "a") == text + "\ufffda"
+    assert valid("\ud83d\ude00") == "\U0001f600"
+
+
+@pytest.mark.parametrize("reply", ["", "[]", "{}", '{"choices": []}', '{"choices": [{"text": "a"}], "usage": 3}',
+    '{"choices": [{"text": ["a"]}]}', '{"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1e400}}', "[" * 100_000,
+    '{"choices": [{"text": "a"}], "usage": {"completion_tokens": 4294967296}}', "<html>\ud800"])  # fmt: skip
 def test_a_reply_without_an_answer_is_an_error_row(reply):
     assert read_answer(reply, chat=False).finish.startswith("error: no answer in the reply")
 

@@ -51,6 +51,10 @@ def chat(*turns, roles=("user", "assistant")):
     return [{"role": roles[number % 2], "content": text} for number, text in enumerate(turns)]
 
 
+TOLD = [{"from": "system", "value": "S"}, {"from": "human", "value": "Why?"}, {"from": "gpt", "value": "b"}]
+COUNTED = "How many?|4 + 4 = 8. The answer is 8."
+BELOW = "A mill is a house in which grain is ground between two stones that water or wind turns around all day long."
+
 SHAPES = [
     ({"prompt": "Say a", "response": "b"}, "instruction", "Say a|b"),
     ({"prompt": "Say a", "completion": "b"}, "instruction", "Say a|b"),
@@ -64,7 +68,24 @@ SHAPES = [
     ({"messages": [{"role": "system", "content": "S"}, *chat("a", "b", "c", "d")]}, "dialogue", "S\n\na|b\n\nc|d"),
     ({"messages": chat("a", "b", "c")}, "instruction", "a|b"),
     ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, "instruction", "a|b"),
-]
+    ({"id": 7, "system_prompt": None, "conversations": TOLD}, "question", "S\n\nWhy?|b"),
+    ({"question": "How many?", "rationale": "4 + 4 = 8. The answer is 8.", "answer": "8"}, "question", COUNTED),
+    ({"question": "How many?", "rationale": "4 + 4 = 8. The answer is 8.", "pred_ans": "8", "gold_ans": "8"},
+     "question", COUNTED),
+    ({"question": "How many?", "rationale": "It is 18, less ten.", "answer": "8."},
+     "question", "How many?|It is 18, less ten.\nThe answer is 8."),
+    ({"messages": [{"role": "prompter", "text": "a"}, {"role": "assistant", "text": "b"}]}, "instruction", "a|b"),
+    ({"messages": [{"role": "prompter", "content": "a"}, {"role": "assistant", "content": "b"}]}, "instruction", "a|b"),
+    ({"prompt": FRAME.format(f"What is a mill?\n{BELOW}"), "response": "b"}, "instruction_input",
+     f"What is a mill?|{BELOW}|b"),
+    ({"prompt": f"Sum up the passage below.\n\n{BELOW}", "response": "b"}, "instruction_input",
+     f"Sum up the passage below.|{BELOW}|b"),
+    ({"prompt": f"Tell it again.\n{BELOW}", "response": "b"}, "instruction", f"Tell it again.\n{BELOW}|b"),
+    ({"prompt": f"What is told?\n{BELOW} Is it true?", "response": "b"}, "question",
+     f"What is told?\n{BELOW} Is it true?|b"),
+    ({"prompt": "what is kangen water", "response": "b"}, "question", "what is kangen water|b"),
+    ({"prompt": "Say\x00 a\r\nb", "response": "\ud800b"}, "instruction", "Say  a\nb|?b"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("row", "task", "text"), SHAPES)
@@ -86,6 +107,9 @@ REFUSED = [
     ({"messages": chat("a", "b", roles=("user", "tool"))}, rows.UNKNOWN_SHAPE),
     ({"messages": chat("a", "b", roles=("assistant", "user"))}, rows.UNKNOWN_SHAPE),
     ({"prompt": "a", "response": " "}, rows.EMPTY),
+    ({"question": "a", "rationale": "b", "answer": ""}, rows.EMPTY),
+    ({"message_id": "1", "parent_id": None, "text": "a", "role": "prompter"}, rows.UNKNOWN_SHAPE),
+    ({"question": "a", "rationale": ["b"], "answer": "c"}, rows.UNKNOWN_SHAPE),
     ({"instruction": None, "output": "b"}, rows.EMPTY),
     ({"messages": []}, rows.EMPTY),
     ({"messages": chat("a", "b", "", "d")}, rows.EMPTY),
@@ -201,4 +225,6 @@ def test_real_instruction_data():
         pytest.skip("needs HARE_DATA with text/dolly_hhrlhf_small.jsonl.gz")
     found = read(path, max_record_bytes=1 << 20, forms=FORMS)
     assert len(found) == 1000 and {row["reason"] for row in found} == {None}
-    assert not any("### " in row["text"] for row in found)
+    assert not any("### " in row["text"] or "Below is an instruction" in row["text"] for row in found)
+    kinds = Counter(row["template"] for row in found)
+    assert set(kinds) == {"question", "instruction", "instruction_input"} and min(kinds.values()) > 100

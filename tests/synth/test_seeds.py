@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hare_ray.engine import run
+from hare_ray.priors.prompts import Kind
 from hare_ray.schema import DOCUMENT, REASON
 from hare_ray.stage import Files, Make, Map, Table
 from hare_ray.synth.seeds import Seeds, bounds_of, hashes_of, quotas_of
@@ -157,9 +158,30 @@ def test_copies_of_one_id_are_chosen_together():
         assert draw(copies, [0] * 11, sizes, 9) == by_hand(ids, [0] * 9, 9)
 
 
+@pytest.mark.parametrize("sizes", [[60], [0, 1, 29, 30]])
+def test_turns_of_each_kind_of_source_are_counted_by_themselves(sizes):
+    ids, topics = [key(n) for n in range(60)], [n % 2 for n in range(60)]
+    urls = [f"https://{'arxiv.org' if n % 3 else 'a.example'}/{n}" for n in range(60)]
+    columns = {"id": pa.array(ids, pa.binary(16)), "cluster": pa.array(topics, pa.int32()), "url": urls}
+    table = pa.table({**columns, "file": ["f"] * 60})
+    edges = np.cumsum([0, *sizes])
+    desk = Desk([table.slice(edges[i], sizes[i]) for i in range(len(sizes))])
+    kinds = (Kind("academic", None, ("arxiv",)), Kind("web"))
+    Seeds(docs=DOCS, per_topic=12, total=None, salt="d2", kinds=kinds).gather(desk)
+    got = pa.concat_tables([desk.written[part] for part in range(len(sizes))])["turn"].to_pylist()
+    plain = by_hand(ids, topics, 12)
+    assert {ids[n] for n, turn in enumerate(got) if turn is not None} == set(plain)
+    for topic in range(2):
+        for academic in (True, False):
+            own = [n for n in range(60) if n % 2 == topic and bool(n % 3) == academic and ids[n] in plain]
+            assert [got[n] for n in sorted(own, key=lambda n: plain[ids[n]])] == list(range(len(own)))
+
+
 def test_no_rows_are_no_trouble():
     assert draw([], [], [0, 0], 5) == {}
     assert draw([], [], [], 5) == {}
+    for tables in ([], [D1.empty_table()]):
+        Seeds(docs=DOCS, per_topic=1, total=None, salt="d2", kinds=(Kind("web"),)).gather(Desk(tables))
 
 
 @pytest.mark.parametrize("numbers", [{"per_topic": 0}, {"per_topic": 1, "total": 0}])

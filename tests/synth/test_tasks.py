@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hare_ray.priors.tasks import Form, TaskTemplate, load_forms, load_templates
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Table
-from hare_ray.synth import task_answers as why
+from hare_ray.synth import task_checks as why
 from hare_ray.synth.prompt import GENERATED, PROMPT, SYNTHETIC_FILE, WRITTEN
+from hare_ray.synth.task_answers import MAX_ANSWER_CHARS
 from hare_ray.synth.task_forms import BLANK, SLOTS, check_forms, filled
 from hare_ray.synth.tasks import TaskPrompts, Tasks
 
@@ -54,7 +55,7 @@ def asking(**changes):
 
 def reading(**changes):
     fields = {"prompts": PROMPTS, "answers": Opinion(on=PROMPTS), "templates": TEMPLATES, "forms": FORMS}
-    return Tasks(**{**fields, "min_grounded": 0.6, "seed": 1, **changes})
+    return Tasks(**{**fields, "min_grounded": 0.6, "max_copied": 0.6, "max_example_overlap": 0.2, "seed": 1, **changes})
 
 
 def documents(count, topic="cluster", text=TEXT):
@@ -100,6 +101,13 @@ GOOD = {
         "paraphrase": "People who farm in three valleys visit.",
     },
     "title": {"title": "A New Stone for the Mill"},
+    "yes_no": {
+        "question": "Did the old stone last until spring?",
+        "evidence": "The old stone had cracked during the long winter.",
+        "answer": "no",
+    },
+    "keywords": {"keywords": ["mill", "stone", "farmers"]},
+    "correction": {"right": "The mill grinds twelve sacks a day.", "wrong": "The mill grinds three sacks a day."},
     "ordering": {
         "sentences": [
             "The old stone cracked during winter.",
@@ -146,7 +154,7 @@ def test_prompts_come_from_d1_and_d2_and_from_documents_without_topic_alike():
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
 def test_a_good_item_of_every_template_is_written_with_its_origin(template):
-    row = item(template.name, GOOD[template.task])
+    row = item(template.name, GOOD[template.kind])
     assert row["reason"] is None and row["title"] is None
     assert (row["url"], row["topic"], row["template"], row["seed"]) == ("https://x#t", 2, template.name, TEXT)
     assert (row["file"], row["offset"], row["finish"]) == (SYNTHETIC_FILE, 0, "stop")
@@ -165,10 +173,12 @@ def test_all_forms_of_a_task_are_used(task):
     assert len(used) == len(plain) >= 4 and min(used.values()) > 20
 
 
+EXAMPLE = json.loads(TEMPLATES[0].examples[0])
+
 REFUSED = [
     ("question_answering", None, why.NO_ANSWER),
     ("question_answering", " \n", why.NO_ANSWER),
-    ("question_answering", "{" + " " * why.MAX_ANSWER_CHARS, why.TOO_LARGE),
+    ("question_answering", "{" + " " * MAX_ANSWER_CHARS, why.TOO_LARGE),
     ("question_answering", "I would rather not.", why.NOT_JSON),
     ("question_answering", '{"question": "How much', why.NOT_JSON),
     ("question_answering", "[" * 9000 + "{" * 9000, why.NOT_JSON),
@@ -185,6 +195,16 @@ REFUSED = [
     ("multiple_choice", {**GOOD["multiple_choice"], "answer": "B. The dam"}, why.ANSWER_NOT_IN_OPTIONS),
     ("multiple_choice", {**GOOD["multiple_choice"], "answer": "E"}, why.ANSWER_NOT_IN_OPTIONS),
     ("multiple_choice", {**GOOD["multiple_choice"], "answer": "The roof"}, why.NOT_GROUNDED),
+    (
+        "multiple_choice",
+        {**GOOD["multiple_choice"], "options": ["The old stone", "stone!", "The dam", "The roof"]},
+        why.AMBIGUOUS_OPTIONS,
+    ),
+    (
+        "multiple_choice",
+        {**GOOD["multiple_choice"], "options": ["The old stone", "None of the above", "The dam", "The roof"]},
+        why.AMBIGUOUS_OPTIONS,
+    ),
     ("cloze", {"sentence": "The miller bought a new stone in spring.", "answer": "stone"}, why.BLANK_MISSING),
     ("cloze", {"sentence": "The ____ bought a new ____ in spring.", "answer": "stone"}, why.BLANK_MISSING),
     ("cloze", {"sentence": "The king of ____ plays chess at home.", "answer": "stone"}, why.NOT_GROUNDED),
@@ -194,7 +214,34 @@ REFUSED = [
     ("inference", {"statement": "The mill is old.", "label": "maybe"}, why.ANSWER_NOT_IN_OPTIONS),
     ("paraphrase", {"sentence": "Farmers come.", "paraphrase": "farmers come"}, why.COPIED),
     ("paraphrase", {"sentence": "Kings ride horses.", "paraphrase": "Horses carry kings."}, why.NOT_GROUNDED),
+    ("summarisation", {"summary": "The miller bought a new stone in spring. The old stone had cracked."}, why.COPIED),
+    ("inference", {"statement": "now the mill grinds twelve sacks a day", "label": "false"}, why.COPIED),
+    ("inference", {"statement": "In May of 1801 the miller paid.", "label": "true"}, why.NOT_GROUNDED),
+    ("yes_no", {**GOOD["yes_no"], "answer": "perhaps"}, why.ANSWER_NOT_IN_OPTIONS),
+    ("yes_no", {**GOOD["yes_no"], "evidence": "Camels drink water rarely."}, why.NOT_GROUNDED),
+    ("keywords", {"keywords": ["mill", "stone", "camel"]}, why.NOT_GROUNDED),
+    ("keywords", {"keywords": ["mill", "stone", "Stone"]}, why.WRONG_KEYWORDS),
+    ("keywords", {"keywords": ["mill", "stone"]}, why.WRONG_KEYWORDS),
+    (
+        "correction",
+        {"right": "Farmers come from three valleys.", "wrong": "farmers come from three valleys"},
+        why.COPIED,
+    ),
+    ("correction", {**GOOD["correction"], "wrong": "Farmers come from three valleys."}, why.COPIED),
+    ("correction", {**GOOD["correction"], "wrong": "Ships carry salt."}, why.NOT_GROUNDED),
     ("title", {"title": ""}, why.MISSING_KEY),
+    ("title", {"title": "Camels Of The Desert"}, why.NOT_GROUNDED),
+    ("title", {"title": "The Mill of 1801"}, why.NOT_GROUNDED),
+    ("title", {"title": "stone " * 20}, why.OVER_LIMIT),
+    ("question_answering", {**GOOD["question_answering"], "question": "How much? " + "x" * 240}, why.OVER_LIMIT),
+    ("multiple_choice", {**GOOD["multiple_choice"], "options": ["a", "b", "c", "d" * 120]}, why.OVER_LIMIT),
+    ("question_answering", {"question": "What about 1801?", "answer": "The mill grinds."}, why.NOT_GROUNDED),
+    ("question_answering", {**GOOD["question_answering"], "question": EXAMPLE["question"]}, why.COPIES_EXAMPLE),
+    (
+        "question_answering",
+        {**GOOD["question_answering"], "question": EXAMPLE["question"].replace("Why", "Say when and why")},
+        why.COPIES_EXAMPLE,
+    ),
     ("ordering", {"sentences": ["The mill.", "The stone."]}, why.WRONG_SENTENCES),
     ("ordering", {"sentences": ["The mill.", "The stone.", "the stone"]}, why.WRONG_SENTENCES),
     ("ordering", {"sentences": ["The mill.", "The stone.", "Seven camels slept."]}, why.NOT_GROUNDED),
@@ -210,7 +257,27 @@ def test_every_reason(template, answer, reason):
 
 def test_the_crafted_answers_cover_all_reasons():
     constants = {v for k, v in vars(why).items() if k.isupper() and isinstance(v, str) and v == k.lower()}
-    assert {reason for _, _, reason in REFUSED} == constants and len(constants) == 11
+    assert {reason for _, _, reason in REFUSED} == constants and len(constants) == 15
+
+
+def test_details_name_what_is_wrong():
+    answer = {"question": "Who bought it?", "answer": "The miller bought it with Victoria in 1801."}
+    assert item("question_answering", answer)["detail"] == "not in the seed: 1801, victoria"
+    assert item("title", {"title": "x" * 120})["detail"] == "title: 120 characters"
+    assert item("cloze", None, finish="not_asked")["detail"] == "not_asked"
+    assert item("cloze", '{"sentence": "The', finish="length")["detail"] == "length"
+    assert item("cloze", '{"sentence": "The')["detail"] is None
+
+
+def test_what_the_seed_says_may_stand_in_an_item_though_an_example_says_it_too():
+    answer = {"question": "How is it?", "answer": EXAMPLE["answer"]}
+    assert item("question_answering", answer, text=f"{EXAMPLE['answer']} So it is.")["reason"] is None
+    assert item("question_answering", answer)["reason"] == why.NOT_GROUNDED
+
+
+def test_tokens_are_those_of_the_answer():
+    assert item("cloze", GOOD["cloze"])["tokens"] == 1 and item("cloze", None)["tokens"] is None
+    assert item("cloze", "?")["tokens"] == 1
 
 
 CHOICE = GOOD["multiple_choice"]
@@ -231,6 +298,10 @@ LETTERED = [f"{letter}) {option}" for letter, option in zip("ABCD", CHOICE["opti
         json.dumps({**CHOICE, "options": LETTERED, "answer": "A"}),
         json.dumps({**CHOICE, "options": dict(zip("ABCD", CHOICE["options"], strict=True)), "answer": "a"}),
         json.dumps({**CHOICE, "question": "What had cracked?\n"}).replace("\\n", "\n"),
+        json.dumps([CHOICE]),
+        json.dumps({"item": CHOICE}),
+        json.dumps({"thought": "It is easy."}) + json.dumps(CHOICE),
+        json.dumps({**CHOICE, "answer": "\u0007The old\x00stone\x1b"}),
     ],
 )
 def test_lenient_in_form(answer):

@@ -1,5 +1,6 @@
 """Prompts from seeds, by hand and by invariant; answers to documents, one crafted case per reason."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -8,13 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hare_ray.priors.prompts import Template, load_prompts
+from hare_ray.priors.prompts import (
+    CONTINUATION,
+    SOURCES,
+    Audience,
+    Kind,
+    Prompts,
+    Style,
+    Template,
+    load_prompts,
+)
 from hare_ray.schema import DOCUMENT, conform
 from hare_ray.stage import Annotate, Table
 from hare_ray.synth.prompt import GENERATED, PROMPT, WRITTEN, prompt_id
 from hare_ray.synth.seeds import Seeds
 from hare_ray.synth.sentences import cut_to_sentence, ends_sentence
-from hare_ray.synth.textbook import Textbook, TextbookPrompts, opening
+from hare_ray.synth.textbook import CHARACTERS_PER_WORD, Textbook, TextbookPrompts, opening
 
 D1 = pa.schema([*DOCUMENT, pa.field("cluster", pa.int32())])
 
@@ -30,11 +40,19 @@ class Answers(Annotate):
 
 DOCS = Docs()
 SEEDS = Seeds(docs=DOCS, per_topic=5, total=None, salt="d2")
-STYLES = tuple(Template(f"style_{n}", "web", f"<{n}>{{seed}}</{n}>", 20) for n in range(3))
+TEMPLATES = tuple(Template(f"way_{n}", "web", f"<{n}>{{audience}}{{style}}{{seed}}</{n}>", 20) for n in range(3))
+AUDIENCES = tuple(Audience(name, f"({name})", 100) for name in ("old", "young"))
+STYLES = tuple(Style(name, f"[{name}]") for name in ("talk", "tale"))
+
+WEB = (Kind("web"),)
+
+
+def prompts(templates=TEMPLATES, audiences=AUDIENCES[:1], styles=STYLES[:1], kinds=WEB):
+    return Prompts(kinds, audiences, styles, templates)
 
 
 def asking(**fields):
-    numbers = {"templates": STYLES, "prompts_per_seed": 1, "max_seed_words": 9, **fields}
+    numbers = {"templates": prompts(), "prompts_per_seed": 1, "max_seed_words": 9, **fields}
     return TextbookPrompts(docs=DOCS, seeds=SEEDS, **numbers)
 
 
@@ -62,12 +80,15 @@ def ask(texts, clusters, turns, **fields):
 
 
 def test_chosen_documents_become_prompts_and_others_do_not():
-    (row,) = ask(["One text.", "Two, with {seed}."], [4, 5], [None, 0])
-    assert row["seed"] == "Two, with {seed}."
-    assert row["prompt"] in [template.fill(row["seed"]) for template in STYLES]
+    (row,) = ask(["One text.", "Two, with {seed}, {audience}."], [4, 5], [None, 0])
+    assert row["seed"] == "Two, with {seed}, {audience}."
+    assert row["prompt"] in [one.fill(row["seed"], AUDIENCES[0], STYLES[0]) for one in TEMPLATES]
+    assert row["prompt"].count("(old)[talk]Two, with {seed}, {audience}.<") == 1
     assert row["topic"] == 5
+    assert row["variant"] == "old / talk"
+    assert row["schema"] is None
     assert row["url"] == f"https://a.example/1#{row['template']}"
-    assert row["id"] == prompt_id(b"\x01" * 16, row["template"], 0)
+    assert row["id"] == prompt_id(b"\x01" * 16, f"{row['template']} / old / talk", 0)
 
 
 @pytest.mark.parametrize("per_seed", [1, 2, 3, 5])
@@ -80,10 +101,80 @@ def test_every_topic_uses_all_templates_evenly(per_seed):
     assert len({row["id"] for row in rows}) == len(rows) == 24 * per_seed
 
 
-def test_seeds_in_turn_use_every_template_before_any_again():
-    templates = tuple(Template(f"style_{n}", "web", "{seed}", 20) for n in range(6))
-    rows = ask(["Some text."] * 3, [0] * 3, [2, 0, 1], templates=templates, prompts_per_seed=2)
-    assert len({row["template"] for row in rows}) == 6
+@pytest.mark.parametrize("per_seed", [1, 4])
+def test_every_topic_meets_all_combinations_before_any_again(per_seed):
+    every = prompts(audiences=AUDIENCES, styles=STYLES)
+    turns = list(range(24 // per_seed))
+    orders = set()
+    for topic in range(8):
+        rows = ask(["Some text."] * len(turns), [topic] * len(turns), turns, templates=every, prompts_per_seed=per_seed)
+        pairs = [(row["template"], row["variant"]) for row in rows]
+        assert len(set(pairs[:12])) == len(set(pairs[12:])) == 12
+        assert pairs[:12] == pairs[12:]
+        orders.add(tuple(pairs))
+    assert len(orders) >= 6
+    assert len({row["id"] for row in rows}) == len(rows)
+
+
+def test_ids_tell_variants_apart_and_a_combination_that_comes_again():
+    (alone,) = ask(["Some text."], [0], [0], templates=prompts(TEMPLATES[:1]))
+    (other,) = ask(["Some text."], [0], [0], templates=prompts(TEMPLATES[:1], AUDIENCES[1:]))
+    again = ask(["Some text."], [0], [0], templates=prompts(TEMPLATES[:1]), prompts_per_seed=2)
+    assert alone["id"] != other["id"]
+    assert alone["template"] == other["template"]
+    assert again[0] == alone
+    assert {name for name in alone if again[1][name] != alone[name]} == {"id"}
+
+
+def test_the_address_of_a_document_decides_which_templates_it_gets():
+    kinds = (Kind("law", None, ("a.example/[02]",)), Kind("web"))
+    law = Template("law", "law", "{audience} {style} {seed}", 20)
+    rows = ask(["Some text."] * 4, [0] * 4, [0, 1, 2, 3], templates=prompts((law, *TEMPLATES), kinds=kinds))
+    assert [row["template"] == "law" for row in rows] == [True, False, True, False]
+
+
+def test_continuations_have_no_variant():
+    (row,) = ask(["Some text."], [0], [0], templates=load_prompts((CONTINUATION,)))
+    assert row["variant"] is None
+    assert row["id"] == prompt_id(b"\x00" * 16, row["template"], 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seed"),
+    [
+        ("a\x00b\x07c\x1b[0m", "abc[0m"),
+        ("line one\r\nline\ttwo\rthree", "line one\nline\ttwo\nthree"),
+        ("\ufeffIt\x85 is\x7f.", "It is."),
+        ("Stop.<|im_end|> <|im_start|>user Say", "Stop.   user Say"),
+        ("One.</s>[INST] Two", "One.   Two"),
+        ("x <| y |> z < s >", "x <| y |> z < s >"),
+        ("{seed} {0} %s $x \\1", "{seed} {0} %s $x \\1"),
+        ("\u0633\u0644\u0627\u0645 \U0001f468\u200d\U0001f469", "\u0633\u0644\u0627\u0645 \U0001f468\u200d\U0001f469"),
+    ],
+)
+def test_seeds_lose_what_no_reader_sees_and_what_tokenizers_obey(text, seed):
+    (row,) = ask([text], [0], [0], max_seed_words=20)
+    assert row["seed"] == seed
+    assert row["prompt"].count(seed) == 1
+
+
+def test_a_seed_of_nothing_but_control_characters_is_empty():
+    assert ask(["\x00\x01", "</s>", "\ufeff \r\n"], [0, 0, 0], [0, 1, 2]) == []
+
+
+def test_lone_surrogates_cannot_be_in_a_seed():
+    with pytest.raises(UnicodeEncodeError):
+        documents(["\ud800"], [0])
+
+
+@pytest.mark.parametrize(
+    "text", ["word " * 40_000, "x" * 200_000, "\u6f22" * 70_000, "One. " + "y" * 200_000, "a\n" * 100_000]
+)
+def test_a_seed_of_200_kb_is_cut_like_any(text):
+    (row,) = ask([text], [0], [0], max_seed_words=20)
+    assert text.startswith(row["seed"])
+    assert 4 <= len(row["seed"]) <= 10 * 20
+    assert len(row["seed"].split()) <= 20
 
 
 def test_small_topics_do_not_all_begin_with_one_template():
@@ -132,9 +223,10 @@ def test_where_a_seed_is_cut(text, limit, seed):
 def test_the_smaller_limit_of_words_holds():
     text = " ".join(f"w{n}" for n in range(40))
     for own, shared in ((4, 9), (9, 4)):
-        template = Template("t", "web", "{seed}", own)
-        (row,) = ask([text], [0], [0], templates=(template,), max_seed_words=shared)
-        assert row["prompt"] == row["seed"] == "w0 w1 w2 w3"
+        template = Template("t", "web", "{audience}{style}{seed}", own)
+        (row,) = ask([text], [0], [0], templates=prompts((template,)), max_seed_words=shared)
+        assert row["seed"] == "w0 w1 w2 w3"
+        assert row["prompt"] == "(old)[talk]w0 w1 w2 w3"
 
 
 @given(st.text('ab .!?"\n\u00e9\u4e2d1', max_size=60), st.integers(1, 12))
@@ -144,21 +236,27 @@ def test_a_seed_is_a_beginning_within_the_limit(text, limit):
     seed = opening(text, limit)
     assert text.startswith(seed)
     assert seed == seed.strip()
-    assert min(len(text.split()), limit) / 2 <= len(seed.split()) <= limit
+    assert len(seed.split()) <= limit
+    assert len(seed) <= CHARACTERS_PER_WORD * limit
+    if len(text) <= CHARACTERS_PER_WORD * limit:
+        assert min(len(text.split()), limit) / 2 <= len(seed.split())
 
 
 def test_every_template_that_ships_makes_a_prompt():
-    templates = load_prompts(("web", "wiki", "forum", "academic", "story", "law", "code", "math", "continuation"))
     text = "A sentence of exactly seven words here. " * 100
-    rows = ask([text], [0], [0], templates=templates, prompts_per_seed=len(templates), max_seed_words=500)
-    assert {row["template"] for row in rows} == {template.name for template in templates}
-    for row in rows:
-        assert row["seed"].endswith(".")
-        assert row["prompt"].count(row["seed"]) == 1
+    for kind in (*SOURCES, CONTINUATION):
+        templates = load_prompts((kind,))
+        audiences, styles, own = templates.variants(kind)
+        count = len(own) * max(len(audiences), 1) * max(len(styles), 1)
+        rows = ask([text], [0], [0], templates=templates, prompts_per_seed=count, max_seed_words=500)
+        assert len({(row["template"], row["variant"]) for row in rows}) == count
+        for row in rows:
+            assert row["seed"].endswith(".")
+            assert row["prompt"].count(row["seed"]) == 1
+            assert not re.search("[{}]", row["prompt"])
 
 
-@pytest.mark.parametrize("fields", [{"templates": ()}, {"templates": STYLES[:1] * 2}, {"prompts_per_seed": 0},
-                                    {"max_seed_words": 0}])  # fmt: skip
+@pytest.mark.parametrize("fields", [{"prompts_per_seed": 0}, {"max_seed_words": 0}])
 def test_what_leads_to_no_prompt_is_refused(fields):
     with pytest.raises(ValueError, match="expected at least"):
         asking(**fields)
@@ -166,14 +264,15 @@ def test_what_leads_to_no_prompt_is_refused(fields):
 
 def test_seeds_and_answers_of_others_are_refused():
     with pytest.raises(ValueError, match="choose the seeds from these"):
-        TextbookPrompts(docs=Docs(), seeds=SEEDS, templates=STYLES, prompts_per_seed=1, max_seed_words=9)
+        TextbookPrompts(docs=Docs(), seeds=SEEDS, templates=prompts(), prompts_per_seed=1, max_seed_words=9)
     with pytest.raises(ValueError, match="generate the answers from these"):
         Textbook(prompts=asking(), answers=Answers(prompts=asking()))
 
 
 def test_the_templates_are_part_of_the_identity():
     assert asking().fingerprint == asking().fingerprint
-    assert asking().fingerprint != asking(templates=STYLES[:2]).fingerprint
+    assert asking().fingerprint != asking(templates=prompts(TEMPLATES[:2])).fingerprint
+    assert asking().fingerprint != asking(templates=prompts(styles=STYLES)).fingerprint
 
 
 def write(*answers):
@@ -186,11 +285,14 @@ def write(*answers):
             ["t"] * len(answers),
             [f"seed {n}" for n in range(len(answers))],
             ["prompt"] * len(answers),
+            ["old / talk"] * len(answers),
+            [None] * len(answers),
         ],
         schema=PROMPT,
     )
-    zero = pa.array([0] * len(answers), pa.int32())
-    columns = [[answer for answer, _ in answers], [finish for _, finish in answers], zero, zero]
+    counts = pa.array(range(7, 7 + len(answers)), pa.int32())
+    columns = [[answer for answer, _ in answers], [finish for _, finish in answers], counts, counts]
+    columns.append([bytes(16)] * len(answers))
     generated = pa.table(columns, schema=GENERATED)
     asked = asking()
     stage = Textbook(prompts=asked, answers=Answers(prompts=asked))
@@ -204,6 +306,7 @@ def test_an_answer_becomes_a_document():
     assert row == {
         "id": b"\x00" * 16, "url": "u0#t", "file": "synthetic", "offset": 0, "title": None,
         "text": "Water boils.\n\nIt", "topic": 0, "template": "t", "seed": "seed 0", "finish": "stop",
+        "variant": "old / talk", "tokens": 7,
         "reason": None, "detail": None,
     }  # fmt: skip
 

@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from hare_ray.schema import conform
 from hare_ray.stage import Table
 from hare_ray.synth.prompt import WRITTEN
 from hare_ray.synth.verify import Verify
+from hare_ray.synth.verify_kernel import tokens
 
 
 class Written(Table):
@@ -26,6 +29,9 @@ class Written(Table):
 LIMITS = {
     "min_words": 20,
     "max_words": 400,
+    "min_tokens": None,
+    "max_tokens": None,
+    "max_boilerplate": 1,
     "must_end_sentence": True,
     "refusals": load_refusals(),
     "max_seed_overlap": 0.3,
@@ -48,11 +54,12 @@ def stage(**limits):
     return Verify(docs=Written(), **{**LIMITS, **limits})
 
 
-def verify(texts, seeds=None, **limits):
+def verify(texts, seeds=None, tokens=None, **limits):
     table = pa.table(
         {
             "text": pa.array(texts, pa.large_string()),
             "seed": pa.array([SEED] * len(texts) if seeds is None else seeds, pa.large_string()),
+            "tokens": pa.array([None] * len(texts) if tokens is None else tokens, pa.int32()),
         }
     )
     checks = stage(**limits)
@@ -64,6 +71,7 @@ CASES = {
     "too_long": " ".join(f"Number {a}{b} is {b}{a}x." for a in LETTERS for b in LETTERS[:8]),
     "incomplete": GOOD.removesuffix(" at the gate.") + " and",
     "refusal": GOOD + " But as an AI language model, I have never tasted any.",
+    "boilerplate": "In this chapter, we will explore how salt was made. " + GOOD,
     "copies_seed": SEED + " " + SEED.replace("salt", "spice") + " This was so.",
     "repetitive": " ".join(["Salt is good and salt is what we need."] * 12),
     "low_variety": " ".join(f"{a} {b} {c}" for a in "pqrs" for b in "tuvw" for c in "xyzk") + ".",
@@ -86,6 +94,7 @@ def test_no_text_gets_its_reason_when_its_limit_is_off(reason):
         "too_long": {"max_words": 10**6},
         "incomplete": {"must_end_sentence": False},
         "refusal": {"refusals": Refusals((), ())},
+        "boilerplate": {"refusals": Refusals((), ())},
         "copies_seed": {"max_seed_overlap": 1.0},
         "repetitive": {"max_repetition": 1.0, "max_word_share": 1.0},
         "low_variety": {"min_variety": 0.0},
@@ -133,6 +142,39 @@ def test_of_two_phrases_the_longer_is_named():
     assert found["detail"].to_pylist() == ["of my training data", "so I", None]
 
 
+SET = Refusals((), (), ("in this chapter, we will explore", "chapter, we", "hope this helps", "a rich tapestry of"))
+LONG = " ".join(f"Salt town {a}{b} had {b}{a} wells." for a in LETTERS[:4] for b in LETTERS[4:8])
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        (f"In this chapter, we will explore salt. {LONG}", "opens or closes with 'in this chapter, we will explore'"),
+        (f"On Salt\n\nIn this chapter we will explore it. {LONG}", "opens or closes with 'in this chapter,"),
+        (f"{LONG} I hope this helps!", "opens or closes with 'hope this helps'"),
+        (f"{LONG} They wove a rich tapestry of salt. {LONG}", None),
+        (f"{LONG} In this chapter, we will explore it. {LONG}", None),
+        (f"{LONG} A rich tapestry of it, a rich tapestry of it. {LONG}", "2 set phrases, such as 'a rich tapestry of'"),
+    ],
+)
+def test_set_phrases_open_close_or_abound(text, detail):
+    (row,) = verify([text], refusals=SET, max_repetition=1.0, max_word_share=1.0, min_variety=0.0).to_pylist()
+    assert row["reason"] == (None if detail is None else "boilerplate")
+    assert detail is None or row["detail"].startswith(detail)
+
+
+def test_a_phrase_that_refuses_counts_as_such_where_it_is_listed_as_boilerplate_too():
+    both = Refusals(("hope, this helps",), (), ("hope this helps",))
+    assert verify([GOOD + " I hope this helps."], refusals=both)["reason"].to_pylist() == ["refusal"]
+
+
+def test_the_llms_tokens_count_where_they_are_known():
+    found = verify([GOOD] * 5, tokens=[9, 10, 90, 91, None], min_tokens=10, max_tokens=90)
+    assert found["reason"].to_pylist() == ["too_short", None, None, "too_long", None]
+    assert found["detail"].to_pylist() == ["tokens 9", None, None, "tokens 91", None]
+    assert verify([GOOD] * 2, tokens=[0, 10**9])["reason"].null_count == 2
+
+
 def test_items_may_end_in_an_answer_and_quote_their_seed():
     item = "Question: which goods made the towns rich?\n" + SEED + "\nAnswer: B) salt"
     assert verify([item])["reason"].to_pylist() == ["incomplete"]
@@ -150,6 +192,21 @@ def plain(text, seed):
     shared = sum(gram in set(grams(source, 5)) for gram in fives)
     repeated = sum(count - 1 for count in Counter(fours).values())
     return len(words), shared / max(len(fives), 1), repeated / max(len(fours), 1)
+
+
+TOKENS = re.compile(r"[^\t\n\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+
+
+@given(
+    st.lists(st.text(st.sampled_from("a\u00e9 \t\n\x0b\u00a0\u2028\u3000\u4e2d\U0001f600\U00020000-7_"), max_size=12))
+)
+@settings(max_examples=60, deadline=None)
+def test_tokens_and_letters_are_those_of_unicode(texts):
+    expected = [
+        (len(found), sum(not any(unicodedata.category(c)[0] == "L" for c in token) for token in found))
+        for found in map(TOKENS.findall, texts)
+    ]
+    assert tokens(pa.array([*texts, None], pa.large_string())).tolist() == [*map(list, expected), [0, 0]]
 
 
 SENTENCES = st.lists(st.sampled_from(["a", "b", "c", "salt"]), max_size=40).map(" ".join)
@@ -180,7 +237,10 @@ def test_a_row_is_judged_alone(order, cut):
 def test_texts_in_chunks_and_without_words():
     text = pa.chunked_array([pa.array(ROWS[:5], pa.large_string()), pa.array(ROWS[5:], pa.large_string())])
     seed = pa.chunked_array([pa.array([SEED] * len(ROWS), pa.large_string())])
-    found = stage().prepare(lambda stage: pytest.fail("asks for files"))(pa.table({"text": text, "seed": seed}))
+    count = pa.nulls(len(ROWS), pa.int32())
+    found = stage().prepare(lambda stage: pytest.fail("asks for files"))(
+        pa.table({"text": text, "seed": seed, "tokens": count})
+    )
     assert found == verify(ROWS)
     assert found["reason"].to_pylist()[-3:-1] == ["too_short", "too_short"]
 
@@ -189,7 +249,17 @@ def test_no_rows_are_no_trouble():
     assert len(verify([])) == 0
 
 
-@pytest.mark.parametrize("limits", [{"min_words": 0}, {"max_words": 5}, {"max_repetition": 1.5}, {"min_variety": -1}])
+LIMITS_WRONG = [
+    {"min_words": 0},
+    {"max_words": 5},
+    {"max_repetition": 1.5},
+    {"min_variety": -1},
+    {"max_boilerplate": -1},
+    {"min_tokens": 9, "max_tokens": 8},
+]
+
+
+@pytest.mark.parametrize("limits", LIMITS_WRONG)
 def test_limits_that_are_none_are_refused(limits):
     with pytest.raises(ValueError, match=f"given .*{next(iter(limits))}="):
         stage(**limits)
