@@ -83,7 +83,7 @@ def tasks(d1: Keep, d2: Keep, llm: Writer, scale: Scale) -> Written:
     instructions = Instructions(files=files, max_record_bytes=MIB, forms=forms, seed=1, may_be_empty=True)
     joined = Rebalance(label="d3_items", docs=(items, by_rule, instructions), part_bytes=scale.part_mib * MIB)
     verify = Verify(
-        label="d3_verify", docs=joined, min_words=5, max_words=400, min_tokens=None, max_tokens=512,
+        label="d3_verify", docs=joined, min_words=5, max_words=380, min_tokens=None, max_tokens=512,
         must_end_sentence=False, refusals=load_refusals(), max_boilerplate=1, max_seed_overlap=1.0, max_repetition=0.3,
         max_word_share=0.3, min_variety=0.2, variety_words=100, max_letterless_share=0.4,
     )  # fmt: skip

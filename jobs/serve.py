@@ -25,7 +25,7 @@ asking it
   from Python:
     openai.OpenAI(base_url="http://127.0.0.1:8000/v1", api_key=KEY or "none").completions.create(...)
   as the writer of a run (the key in the environment variable OPENAI_API_KEY):
-    python jobs/hare.py --scale demo --root runs/demo --llm http://127.0.0.1:8000/v1
+    python jobs/hare.py --scale demo --root runs/demo --llm http://127.0.0.1:8000/v1#teacher
 
   GET /health says how many copies of each model there are. A copy that dies is replaced; meanwhile requests get 503.
   One that has too much to do answers 429. Both carry Retry-After. Ctrl-C or SIGTERM: new requests get 503, those that

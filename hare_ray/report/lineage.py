@@ -128,5 +128,36 @@ def asks(run: Run, base: str) -> bool:
 
 
 def generates(run: Run, base: str) -> list[str]:
-    """The stages that had a model answer the prompts of a base."""
+    """The stages that had a model answer the prompts that are the rows of a base."""
+    return [name for name in _asked_on(run, base) if run.known[name]["inputs"].get("prompts") == [base]]
+
+
+def generates_again(run: Run, base: str) -> dict[str, str]:
+    """Stages that asked a model with an opinion on a base, each with the stage of `generates` that it asked about.
+
+    Such prompts were made row by row from first answers, to check them, and lead to no texts of their own. About
+    several at once, or none that is named: it goes with the first.
+    """
+    first = generates(run, base)
+    found: dict[str, str] = {}
+    for name in _asked_on(run, base) if first else ():
+        if name not in first:
+            above = _above(run, name)
+            found[name] = next((one for one in first if one in above), first[0])
+    return found
+
+
+def _asked_on(run: Run, base: str) -> list[str]:
+    """All stages that had a model answer one prompt for each row of a base."""
     return [name for name in run.of_class("Generate") if run.known[name].get("base") == run.known[base]["fingerprint"]]
+
+
+def _above(run: Run, name: str) -> set[str]:
+    """The recorded stages that a stage was made from, on whatever way."""
+    found: set[str] = set()
+    stack = [name]
+    while stack:
+        parents = [one for one in run.parents(stack.pop()) if one in run.known and one not in found]
+        found.update(parents)
+        stack += parents
+    return found

@@ -6,7 +6,8 @@
 
 A branch is shown for each way in which its texts were written (`hare_ray.report.ways`): by a model, by rule, from
 other data. Accepted are the texts that the branch ends with, or the last base so far; refused is what every base on
-the way there dropped, by reason. Samples are rows drawn at random (`hare_ray.report.samples`).
+the way there dropped, by reason. Where a model was asked again about its answers, the time, tokens and cost of these
+second questions stand with the way that they are about. Samples are rows drawn at random (`hare_ray.report.samples`).
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hare_ray.priors.prices import Prices, load_prices
-from hare_ray.report.cost import Cost, cost
+from hare_ray.report.cost import Cost, PerMillion, cost, per_million
 from hare_ray.report.diversity import Diverse, diversity
 from hare_ray.report.funnel import Funnel, Step, read_ledgers, step
 from hare_ray.report.lineage import Branch, Track, asks, branches, ledger_holders, origin
 from hare_ray.report.reading import Run
 from hare_ray.report.samples import Sample, Samples, overall, samples
 from hare_ray.report.templates import Line, Matrix, lines, matrix, ordered, tasks_of
-from hare_ray.report.ways import Count, Counted, Way, count, total
+from hare_ray.report.ways import Again, Count, Counted, Way, count, total
 from hare_ray.report.words import share, spoken
 
 FEW = 0.2
@@ -68,12 +69,20 @@ class Written:
     """Whether the tokens of what was accepted are known."""
     writing: Writing | None
     """None where no model wrote."""
+    again: list[Writing]
+    """Second questions about what was written."""
     refused: list[tuple[str, int]]
     """Reason and rows, most frequent first."""
     lines: list[Line]
     matrix: Matrix | None
     kept_samples: list[Sample]
     refused_samples: list[Sample]
+
+    @property
+    def per_million(self) -> PerMillion:
+        """What a million accepted tokens took, second questions included."""
+        asked = [writing for writing in (self.writing, *self.again) if writing is not None and writing.prompts]
+        return per_million([writing.cost for writing in asked], self.total.accepted_tokens)
 
 
 @dataclass
@@ -179,22 +188,30 @@ def _ways(run: Run, branch: Branch, counted: Counted, shown: Samples, prices: Pr
     tasks = tasks_of([run.given(start) for track in branch.tracks for start in track.starts])
     found = []
     for number, way in enumerate(counted.ways):
-        writing = None if way.prompts is None else _writing(run, way, prices)
+        writing = None if way.prompts is None else _written(run, way, prices)
+        again = [_again(run, one, prices) for one in way.again]
         title = f"by {writing.model}" if writing else WITHOUT_MODEL.get(run.class_of(way.start), spoken(way.start))
         refused = [(reason, way.total.refused[reason]) for reason in ordered(way.total.refused)]
         table = lines(number, way, tasks if writing else {}, shown) if counted.last is not None else []
         read = (overall(shown.kept, number), overall(shown.refused, number))
-        found.append(Written(title, way.total, way.tokens_known, writing, refused, table, matrix(way), *read))
+        found.append(Written(title, way.total, way.tokens_known, writing, again, refused, table, matrix(way), *read))
     return found
 
 
-def _writing(run: Run, way: Way, prices: Prices) -> Writing:
-    fields, total = run.given(way.start), way.total
+def _written(run: Run, way: Way, prices: Prices) -> Writing:
+    return _writing(run, way.start, run.rows(way.start) or 0, (way.total, way.finishes), prices)
+
+
+def _again(run: Run, again: Again, prices: Prices) -> Writing:
+    return _writing(run, again.stage, again.count.asked, (again.count, again.finishes), prices)
+
+
+def _writing(run: Run, stage: str, prompts: int, came: tuple[Count, Counter[str]], prices: Prices) -> Writing:
+    fields, (total, finishes) = run.given(stage), came
     plain = {key: value for key, value in fields.items() if isinstance(value, (int, float, str)) and key != "llm"}
     model = model_name(run, fields.get("llm") or fields.get("model"))
-    spent = cost(run, way.start, model, total, prices)
-    tokens = (total.prompt_tokens, total.completion_tokens)
-    return Writing(way.start, model, plain, run.rows(way.start) or 0, *tokens, way.finishes, spent)
+    spent = cost(run, stage, model, total, prices)
+    return Writing(stage, model, plain, prompts, total.prompt_tokens, total.completion_tokens, finishes, spent)
 
 
 def model_name(run: Run, llm: Any) -> str:

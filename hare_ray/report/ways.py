@@ -5,6 +5,9 @@
     ledgers    id, url, stage, reason                                    what was refused, by every base on the way
     WRITTEN    id, template, variant, tokens                             what is left
 
+A way of a model is a stage that had it answer the rows of a base. One that asked again about the answers, with prompts
+that are an opinion on the same base, wrote no text: its rows and tokens are counted beside the way that it asked about.
+
 A text of a model is of the template that the ledger's URL `<seed url>#<template>` ends with. Once such texts are
 joined with others that no model wrote (by rule, from open data), URL and template no longer tell them apart, so the
 ids of those others are looked up: eight bytes of each are held, and two for its template.
@@ -25,11 +28,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hare_ray.report.draw import Draw, spread, words_of
-from hare_ray.report.lineage import Branch, Track, generates, ledger_holders
+from hare_ray.report.lineage import Branch, Track, generates, generates_again, ledger_holders
 from hare_ray.report.reading import Run
 
 OF_URL = r"(?s)^.*#"
 """What stands before the template in a URL."""
+
+NOT_ASKED = "not_asked"
+"""`finish` of a row whose prompt is null."""
 
 UNKNOWN = ""
 """Template of a text that names none."""
@@ -65,6 +71,17 @@ def total(counts: Iterable[Count]) -> Count:
 
 
 @dataclass
+class Again:
+    """Second questions: a stage in which a model was asked about the answers of a way."""
+
+    stage: str
+    count: Count = field(default_factory=Count)
+    """Rows with a question, and tokens."""
+    finishes: Counter[str] = field(default_factory=Counter)
+    """Of the rows with a question."""
+
+
+@dataclass
 class Way:
     """One way of writing: a stage in which a model answered, or a stage that makes texts without one."""
 
@@ -78,6 +95,7 @@ class Way:
     finishes: Counter[str] = field(default_factory=Counter)
     tokens_known: bool = True
     """Whether the tables left say how many tokens a text has."""
+    again: list[Again] = field(default_factory=list)
 
     @property
     def total(self) -> Count:
@@ -119,6 +137,7 @@ def count(run: Run, branch: Branch, ready: bool) -> Counted:
     others = _Others(run, branch, ways)
     for way in ways:
         _add_asked(run, way)
+        _add_again(run, way)
     for track in branch.tracks:
         _add_refused(run, track, found, others)
     if found.last is not None:
@@ -208,8 +227,7 @@ def _add_asked(run: Run, way: Way) -> None:
     sums = ["prompt_tokens", "completion_tokens"]
     for part in range(run.parts(way.start)):
         came = run.read(way.start, part, ["finish", *sums])
-        for pair in pc.value_counts(came["finish"].combine_chunks()).to_pylist():
-            way.finishes[(pair["values"] or "none").partition(":")[0]] += pair["counts"]  # an error tells more after it
+        _add_finishes(way.finishes, came["finish"])
         asked = run.read(way.prompts, part, ["template", "variant"])
         names = {"template": _text(asked, "template"), "variant": _text(asked, "variant")}
         table = pa.table({**names, **{name: came[name] for name in sums}})
@@ -217,6 +235,25 @@ def _add_asked(run: Run, way: Way) -> None:
         for row in table.group_by(list(names)).aggregate(aggregates).to_pylist():
             got = Count(row["count_all"], row["prompt_tokens_sum"] or 0, row["completion_tokens_sum"] or 0)
             way.add(row["template"], row["variant"], got)
+
+
+def _add_finishes(found: Counter[str], finishes: pa.ChunkedArray) -> None:
+    for pair in pc.value_counts(finishes.combine_chunks()).to_pylist():
+        found[(pair["values"] or "none").partition(":")[0]] += pair["counts"]  # an error tells more after it
+
+
+def _add_again(run: Run, way: Way) -> None:
+    """Second questions about a way; a row that needs none is not asked."""
+    about = {} if way.prompts is None else generates_again(run, way.prompts)
+    for again in (Again(name) for name, asked_about in about.items() if asked_about == way.start):
+        for part in range(run.parts(again.stage)):
+            came = run.read(again.stage, part, ["finish", "prompt_tokens", "completion_tokens"])
+            _add_finishes(again.finishes, came["finish"])
+            again.count.prompt_tokens += pc.sum(came["prompt_tokens"]).as_py() or 0
+            again.count.completion_tokens += pc.sum(came["completion_tokens"]).as_py() or 0
+        again.finishes.pop(NOT_ASKED, None)
+        again.count.asked = again.finishes.total()
+        way.again.append(again)
 
 
 def _add_refused(run: Run, track: Track, found: Counted, others: _Others) -> None:

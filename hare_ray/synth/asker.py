@@ -1,11 +1,12 @@
 """Requests to one server: counted, paced, and waited with while nobody is there.
 
 A request that ended in trouble closes the gate until the server says that it is up; rows wait before it and cost
-nothing. The run ends where no answer has come for as long as the server is worth waiting for: 20 s for somebody
+nothing. A 5xx is most often its row's own: then the gate stays open while the server is asked, once for all who want
+to know. The run ends where no answer has come for as long as the server is worth waiting for: 20 s for somebody
 else's that never gave one, 2 minutes for one that did, 15 for ours, which may have a model to load.
 
-Whether a row died with the server: its request was taken (a connection stood) and then lost, or ended in a 5xx that
-came late, or after which the server was down. A refusal says nothing about the row.
+Whether a row died with the server: its request was taken (a connection stood) and then lost, or ended in a 503 that
+came late, or in a 5xx after which the server was down. A refusal says nothing about the row.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ LOOK_WEIGHT = 0.5
 SILENT_LOOKS = 5
 """Looks without a load, after which the throughput decides."""
 
+RARE_LOOK_SECONDS = 300.0
+"""Between two looks from then on: one day another server may stand there."""
+
 STALLED_SECONDS = 60.0
 """Without any answer, after which a server is asked whether it is up: a hanging one accepts requests for ever."""
 
@@ -71,6 +75,9 @@ class Asker:
         self._downs = 0
         self._said = ""
         self._silent = 0
+        self._look_at = 0.0
+        self._asking_health = asyncio.Lock()
+        self._health_asked_at = 0.0
 
     async def begin(self) -> None:
         """Learn the server's capacity, if it tells."""
@@ -102,8 +109,8 @@ class Asker:
         await self._trouble(outcome)
         if outcome.kind == BUSY or (outcome.kind == DOWN and self._downs == downs):  # it is there, and refuses
             self.pace.refused(sent, self.in_flight + 1, now)
-        taken = now - sent > REFUSAL_SECONDS or self._downs > downs
-        died = outcome.kind in (LOST, FAILED) or (outcome.kind == DOWN and taken)
+        late = outcome.kind == DOWN and now - sent > REFUSAL_SECONDS
+        died = outcome.kind == LOST or late or (outcome.kind in (DOWN, FAILED) and self._downs > downs)
         return outcome, died
 
     async def _trouble(self, outcome: Trouble) -> None:
@@ -111,7 +118,9 @@ class Asker:
         if self._trouble_since is None:
             self._trouble_since = time.monotonic()
         self._said = outcome.said
-        if outcome.kind != BUSY:
+        if outcome.kind == FAILED:
+            await self._unless_up()
+        elif outcome.kind != BUSY:
             await self._until_up()
         self._check_patience()
 
@@ -123,6 +132,15 @@ class Asker:
         if self.answered_at is None and not self._endpoint.ours:
             return self._endpoint.first_patience_seconds
         return self._endpoint.patience_seconds
+
+    async def _unless_up(self) -> None:
+        """Close the gate if the server is down; one question is enough for all that failed before it was asked."""
+        failed_at = time.monotonic()
+        async with self._asking_health:
+            if self._health_asked_at < failed_at:
+                self._health_asked_at = time.monotonic()
+                if not (self.up.is_set() and await is_up(self._session, self._endpoint)):
+                    await self._until_up()
 
     async def _until_up(self) -> None:
         """Close the gate until the server is up; whoever comes second waits with the first."""
@@ -151,17 +169,24 @@ class Asker:
             await asyncio.sleep(LOOK_SECONDS)
             if not self.up.is_set():
                 continue
-            load = await load_of(self._session, self._endpoint)
-            if load is None:
-                self._silent += 1
-                if self._silent == SILENT_LOOKS:
-                    self.pace.silent()
-            else:
-                self._silent = 0
-                self.pace.seen(load, self.in_flight, LOOK_WEIGHT)
-                self.changed.set()
+            if time.monotonic() >= self._look_at:
+                await self._look()
             now = time.monotonic()
             if self.in_flight and now - self._heard_at > STALLED_SECONDS:
                 await self._trouble(Trouble(ABSENT, f"no answer for {now - self._heard_at:.0f} s"))
                 self._heard_at = now
                 self._trouble_since = None  # it is up, and slow
+
+    async def _look(self) -> None:
+        """At the load; rarely where the server never says it."""
+        load = await load_of(self._session, self._endpoint)
+        if load is not None:
+            self._silent, self._look_at = 0, 0.0
+            self.pace.seen(load, self.in_flight, LOOK_WEIGHT)
+            self.changed.set()
+            return
+        self._silent += 1
+        if self._silent == SILENT_LOOKS:
+            self.pace.silent()
+        if self._silent >= SILENT_LOOKS:
+            self._look_at = time.monotonic() + RARE_LOOK_SECONDS

@@ -7,7 +7,7 @@ in stretches ahead of them. What it keeps of an answer is replaced (`hare_ray.sy
 prompts must lose neither a row nor itself when an engine dies.
 
 This task holds numbers only: a stretch is (part, first row, row behind the last), and what comes back is how many rows
-of a part are kept. A part is written as soon as that is all of them.
+of a part are kept, and which ended with an error. A part is written as soon as all its rows are kept.
 
 Against a server on Ray Serve: no HTTP, no proxy and no client, so more tokens a second of the same engine; but the
 engine belongs to this one stage and ends with it.
@@ -18,19 +18,23 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+import uuid
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hare_ray.gather import Desk
 from hare_ray.synth import journal
-from hare_ray.synth.batch_notes import QUESTION, Notes, shared_desk
+from hare_ray.synth.batch_keeping import Keeping, Stretch, told_while_waiting
+from hare_ray.synth.batch_notes import QUESTION, Notes, Told, shared_desk
 from hare_ray.synth.cache import request_keys
-from hare_ray.synth.meter import Meter
-from hare_ray.synth.server import Server, context_tokens, engine_arguments
+from hare_ray.synth.serve import check_can_start
+from hare_ray.synth.server import Server, context_tokens, engine_arguments, engine_threads
 
 if TYPE_CHECKING:
     from hare_ray.synth.generate import Generate
@@ -54,44 +58,37 @@ READING: dict[str, Any] = {"num_cpus": 0, "concurrency": 2}
 _read: dict[str, pa.Table] = {}
 """The part this worker process read last; neighbouring stretches are of the same one."""
 
-Stretch = tuple[int, int, int]
-"""Part, first row, row behind the last."""
-
 
 def answer_all(desk: Desk, parts: list[int]) -> None:
     """Have every row of these parts answered and the parts written.
 
-    Raises ValueError where Ray does not run, the model cannot be served, or nearly all prompts fail.
+    Raises ValueError where Ray does not run, the model cannot be served, or too many prompts fail.
     """
-    rows = desk.rows(_stage(desk).prompts)
-    left = {}
-    for part in parts:
-        missing = journal.missing(desk, part, rows[part])
-        if len(missing):
-            left[part] = missing
-        else:
-            journal.finish_part(desk, part, rows[part])
-    if not left:
-        return
-    server = _server(desk)
-    size = max(_batch_rows(server), -(-sum(map(len, left.values())) // MOST_STRETCHES))
+    server, rows, run = _server(desk), desk.rows(_stage(desk).prompts), uuid.uuid4().hex[:12]
+    size = max(_batch_rows(server), -(-sum(rows[part] for part in parts) // MOST_STRETCHES))
+    firsts = desk.map(partial(_unanswered, desk, size), parts)
     stretches = [
-        (part, int(first), min(int(first) + size, rows[part]))
-        for part, missing in left.items()
-        for first in sorted({int(row) // size * size for row in missing})
+        (part, first, min(first + size, rows[part])) for part, some in zip(parts, firsts, strict=True) for first in some
     ]
-    expected = dict.fromkeys(left, 0)
-    for part, first, end in stretches:
-        expected[part] += end - first
-    del left
-    meter = Meter(desk.stage.name, sum(expected.values()))
-    for part, count, tokens in _answered(desk, server, stretches):
-        expected[part] -= count
-        for row in range(count):
-            meter.ended(0 if row else tokens)
-        meter.tell(min(sum(expected.values()), server.capacity * server.replicas))
-        if expected[part] <= 0 and not journal.finish_part(desk, part, rows[part]):
-            raise RuntimeError(f"{desk.stage!r}: part {part} lacks rows although each was kept")
+    if not stretches:
+        return
+    check_can_start(server)
+    keeping = Keeping(desk, run, rows, stretches)
+    with told_while_waiting(desk, run, server) as begun, contextlib.closing(keeping):
+        with contextlib.closing(_answered(desk, server, run, stretches)) as answered:
+            for told in answered:
+                begun.set()
+                keeping.take(told, server.capacity * server.replicas)
+        keeping.rest()
+
+
+def _unanswered(desk: Desk, size: int, part: int) -> list[int]:
+    """First rows of the stretches of `size` in which rows of the part have no answer; none: it is written."""
+    rows = desk.rows(_stage(desk).prompts)[part]
+    firsts = np.unique(journal.missing(desk, part, rows) // size) * size
+    if not len(firsts):
+        journal.finish_part(desk, part, rows)
+    return firsts.tolist()
 
 
 def _stage(desk: Desk) -> Generate:
@@ -117,30 +114,29 @@ def _server(desk: Desk) -> Server:
     context_tokens(model)
     # Somebody must have a CPU to wait with; where the engine would take the only one, it counts as none.
     cpus = int(stage.gpus > 0 or ray.cluster_resources().get("CPU", 0) > 1)
-    return Server(model, stage.llm or stage.name, stage.gpus, stage.replicas, cpus)
+    threads = engine_threads(stage.replicas)
+    return Server(model, stage.llm or stage.name, stage.gpus, stage.replicas, cpus, threads=threads)
 
 
 def _batch_rows(server: Server) -> int:
     return GPU_BATCH_ROWS if server.gpus else CPU_BATCH_ROWS
 
 
-def _answered(desk: Desk, server: Server, stretches: list[Stretch]) -> Iterator[tuple[int, int, int]]:
-    """Parts, how many rows of them were kept, and tokens of these answers, as it happens."""
+def _answered(desk: Desk, server: Server, run: str, stretches: list[Stretch]) -> Generator[Told]:
+    """What the engines tell, as it happens. Closed before its end, it ends the engines."""
     import ray
     import ray.data
 
-    notes = Notes(desk)
-    notes.forget()
     with _quiet():
         shared = ray.put(desk)
         items = [{"part": part, "first": first, "end": end} for part, first, end in stretches]
         prompts: Any = ray.data.from_items(items, override_num_blocks=len(items))
         prompts = prompts.map_batches(Reader(shared), batch_size=None, batch_format="pyarrow", **READING)
         try:
-            for row in _processor(shared, server)(prompts).iter_rows():
-                yield row["part"], row["rows"], row["tokens"]
+            for row in _processor(shared, server, run)(prompts).iter_rows():
+                yield Told(**{field.name: row[field.name] for field in fields(Told)})
         except Exception as error:
-            if told := notes.refused():
+            if told := Notes(desk, run).refused():
                 raise ValueError(told) from error
             raise
         finally:
@@ -191,7 +187,7 @@ def _part(desk: Desk, part: int) -> pa.Table:
     return _read[key]
 
 
-def _processor(shared: Any, server: Server) -> Any:
+def _processor(shared: Any, server: Server, run: str) -> Any:
     """The pipeline of Ray Data LLM, with our engine stage in the place of Ray's."""
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
@@ -214,7 +210,7 @@ def _processor(shared: Any, server: Server) -> Any:
     processor: Any = build_processor(config, preprocess_map_kwargs=READING, postprocess_map_kwargs=READING)
     (stage,) = processor.stages.values()
     object.__setattr__(stage, "fn", Asking)  # an assignment would have Ray work its resources out a second time
-    stage.fn_constructor_kwargs["shared"] = shared
+    stage.fn_constructor_kwargs.update(shared=shared, run=run)
     if not server.gpus:
         stage.map_batches_kwargs["num_cpus"] = server.cpus
     return processor

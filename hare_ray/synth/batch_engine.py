@@ -1,10 +1,10 @@
 """One vLLM engine of the batch path, as a stage of Ray Data LLM that journals every answer as it comes.
 
-    rows of QUESTION -> one row a batch: the part, and how many of its rows are dealt with
+    rows of QUESTION -> Told, one row for each part of a batch
 
 Ray Data hands a batch on when its last answer is there, and asks the whole batch again when the engine dies. So the
-answers take the way of the journal instead: what comes out of this stage says only that the rows are kept. Before a
-batch is asked, rows that the journal has are dropped.
+answers take the way of the journal instead: what comes out of this stage says that the rows are kept, and which ended
+with an error. Before a batch is asked, rows that the journal has are dropped.
 
 How a prompt that kills the engine is found is told in `hare_ray.synth.batch_notes`.
 
@@ -15,9 +15,11 @@ which vLLM would add the model's special tokens a second time.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +28,6 @@ from numpy.typing import NDArray
 from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF
 from ray.llm._internal.common.errors import VLLM_FATAL_ERRORS
 
-from hare_ray.manifest import folder
 from hare_ray.synth import journal
 from hare_ray.synth.batch_notes import (
     ALONE_DEATHS,
@@ -34,14 +35,13 @@ from hare_ray.synth.batch_notes import (
     SUSPECT_DEATHS,
     Gate,
     Notes,
+    Told,
     shared_desk,
     suspect_groups,
 )
 from hare_ray.synth.endpoint import MESSAGE_CHARS, Answer
 from hare_ray.synth.prompt import ERROR, LENGTH, STOP
-
-MIN_FAILED, MAX_FAILED_SHARE = 8, 0.9
-"""Errors among the rows that ended beyond which the fault is the model's or the request's, not a prompt's."""
+from hare_ray.synth.prompts_left import not_asked
 
 HANG_SECONDS = 3600.0
 """For one answer inside the engine; beyond that it hangs, and is ended like one that died."""
@@ -54,6 +54,9 @@ TRIAL = "a"
 
 FLUSH_SECONDS = 30.0
 """To keep what has ended when the engine is dead."""
+
+PARTS_LEFT = 16
+"""Parts of which the rows without an answer are remembered: those of the batches in hand, not of the corpus."""
 
 LOG_BYTES = 1 << 17
 CAUSE = re.compile(r"^.*?\b(\w+(?:Error|Exception): \S.*)$", re.MULTILINE)
@@ -78,12 +81,12 @@ def logged_cause() -> str:
 class Asking(vLLMEngineStageUDF):
     """The stage of Ray Data LLM, with answers that go to the journal."""
 
-    def __init__(self, *, shared: Any, **settings: Any) -> None:
+    def __init__(self, *, shared: Any, run: str, **settings: Any) -> None:
         """Start the engine. What it fails by is told to the driver, for whom Ray buries it in a traceback."""
         import ray
 
         self.desk = shared_desk(shared)
-        self.notes = Notes(self.desk)
+        self.notes = Notes(self.desk, run)
         who = ray.get_runtime_context().get_actor_id() or ""
         self.who, self.starts = who, 1 + self.notes.starting(who)
         if self.starts > START_DEATHS:
@@ -95,9 +98,9 @@ class Asking(vLLMEngineStageUDF):
         self.defaults = self.llm._vllm_config.model_config.get_diff_sampling_param()
         self.gate, self.journal = Gate(), journal.Journal(self.desk)
         self.closing: set[asyncio.Task[None]] = set()
-        self.unanswered: dict[int, asyncio.Task[NDArray[np.int32]]] = {}
+        self.left: dict[int, asyncio.Task[NDArray[np.int32]]] = {}
         self.trial: asyncio.Task[None] | None = None
-        self.ended = self.failed = 0
+        self.in_flight = self.most_in_flight = 0
         self.dying, self.dead = False, asyncio.Event()
 
     def _refuse_start(self, cause: str) -> NoReturn:
@@ -130,64 +133,66 @@ class Asking(vLLMEngineStageUDF):
         if self.trial is None:
             self.trial = asyncio.create_task(self._try())
         await self.trial
-        tokens = await asyncio.gather(*[self._answer(part, rows) for part, rows in parts.items()])
-        told = zip(parts.items(), tokens, strict=True)
-        yield {self.data_column: [{"part": part, "rows": len(rows), "tokens": made} for (part, rows), made in told]}
+        told = await asyncio.gather(*[self._answer(part, rows) for part, rows in parts.items()])
+        yield {self.data_column: [asdict(one) for one in told]}
 
-    async def _answer(self, part: int, rows: list[dict[str, Any]]) -> int:
-        """Have an answer of each of these rows in the journal; tokens of those that were made now."""
-        if part not in self.unanswered:
-            self.unanswered[part] = asyncio.create_task(asyncio.to_thread(self._unanswered, part))
-        left = set((await self.unanswered[part]).tolist())
-        rows = [row for row in rows if row["row"] in left]
-        if not rows:
-            return 0
+    async def _answer(self, part: int, rows: list[dict[str, Any]]) -> Told:
+        """Have an answer of each of these rows in the journal, or an error told."""
+        numbers, left = np.array([row["row"] for row in rows], np.int32), await self._left(part)
+        asked = []
+        for place in np.flatnonzero(np.isin(numbers, left)):
+            row = rows[place]
+            answer = not_asked(row["prompt"] if row["given"] else None)
+            if answer is None:
+                asked.append(row)
+            else:
+                self._keep(row, answer)
+        ended, retried = await self._ended(part, asked) if asked else ([], 0)
+        await self._kept()
+        errors = [(row["row"], said.finish, row["request"].hex()) for row, said in ended if said.failed]
+        tokens = sum(said.completion_tokens for _, said in ended)
+        return Told(
+            part, len(rows), self.who, len(ended), tokens, retried, self.most_in_flight, json.dumps(errors)
+        )  # fmt: skip
+
+    async def _left(self, part: int) -> NDArray[np.int32]:
+        """Rows that had no answer when the part was first met, sorted."""
+        if part not in self.left:
+            while len(self.left) >= PARTS_LEFT:
+                del self.left[next(iter(self.left))]
+            self.left[part] = asyncio.create_task(asyncio.to_thread(self._missing, part))
+        return await self.left[part]
+
+    def _missing(self, part: int) -> NDArray[np.int32]:
+        return journal.missing(self.desk, part, self.desk.rows(self._stage.prompts)[part])
+
+    async def _ended(self, part: int, rows: list[dict[str, Any]]) -> tuple[list[tuple[dict[str, Any], Answer]], int]:
+        """Each row and its answer, together or alone as the notes say; and how often they were asked before."""
         numbers = np.array([row["row"] for row in rows], np.int32)
         deaths, alone = await asyncio.to_thread(self.notes.deaths, part, numbers)
-        for place in np.flatnonzero(alone >= ALONE_DEATHS):
-            self._keep(rows[place], Answer(None, KILLER))
+        ended = [(rows[place], Answer(None, KILLER)) for place in np.flatnonzero(alone >= ALONE_DEATHS)]
         asked = alone < ALONE_DEATHS
         calm = np.flatnonzero(asked & (deaths < SUSPECT_DEATHS))
-        tokens = 0
         if len(calm):
             async with self.gate.together():
-                tokens += await self._ask([rows[place] for place in calm], alone=False)
+                ended += await self._ask([rows[place] for place in calm], alone=False)
         for group in suspect_groups(np.flatnonzero(asked & (deaths >= SUSPECT_DEATHS)), deaths):
             async with self.gate.alone():
-                tokens += await self._ask([rows[place] for place in group], alone=len(group) == 1)
-        await self._kept()
-        return tokens
-
-    def _unanswered(self, part: int) -> NDArray[np.int32]:
-        if self.desk.root.exists(f"{folder(self.desk.stage)}/part-{part:05d}.json"):
-            return np.empty(0, np.int32)
-        return journal.missing(self.desk, part, self.desk.rows(self._stage.prompts)[part])
+                ended += await self._ask([rows[place] for place in group], alone=len(group) == 1)
+        return ended, int(deaths.sum())
 
     @property
     def _stage(self) -> Any:
         return self.desk.stage
 
-    async def _ask(self, rows: list[dict[str, Any]], alone: bool) -> int:
-        """Ask these rows at the same time, with a note of it until they are kept; tokens of their answers."""
+    async def _ask(self, rows: list[dict[str, Any]], alone: bool) -> list[tuple[dict[str, Any], Answer]]:
+        """Ask these rows at the same time, with a note of it until they are kept."""
         part, numbers = rows[0]["part"], np.array([row["row"] for row in rows], np.int32)
         note = await asyncio.to_thread(self.notes.begin, part, numbers, alone)
         ended = await asyncio.gather(*[self._one(row) for row in rows])
-        errors = [(row, answer) for row, answer in zip(rows, ended, strict=True) if answer.finish.startswith(ERROR)]
-        self.ended += len(rows)
-        self.failed += len(errors)
-        if self.failed >= MIN_FAILED and self.failed > MAX_FAILED_SHARE * self.ended:
-            message = (
-                f"{self.failed} of {self.ended} prompts got an error from the model, such as "
-                f"{errors[0][1].finish!r}; expected answers; check the model (does it take chats, is its context long "
-                "enough) and run the same command again: what was answered is kept"
-            )
-            self.notes.refuse(message)
-            raise ValueError(message)
-        for row, answer in errors:  # not before it is clear that they are the rows' own
-            self._keep(row, answer)
         await self._kept()
         await asyncio.to_thread(self.notes.end, note)
-        return sum(answer.completion_tokens for answer in ended)
+        return list(zip(rows, ended, strict=True))
 
     async def _one(self, row: dict[str, Any]) -> Answer:
         """Ask one row and journal its answer, unless it is an error."""
@@ -195,20 +200,21 @@ class Asking(vLLMEngineStageUDF):
             answer = await self._answered(row)
         except (*VLLM_FATAL_ERRORS, TimeoutError):
             await self._die()
-        except Exception as error:  # told in the row; where most rows have one, it ends the run
+        except Exception as error:  # told in the row; where many rows have one, it ends the run
             said = " ".join(str(error).split())[:MESSAGE_CHARS]
             answer = Answer(None, f"{ERROR}: {said or type(error).__name__}")
-        if not answer.finish.startswith(ERROR):
+        if not answer.failed:
             self._keep(row, answer)
         return answer
 
     async def _answered(self, row: dict[str, Any]) -> Answer:
-        if not row["given"]:
-            from hare_ray.synth.generate import NOT_ASKED
-
-            return Answer(None, NOT_ASKED)
         async with self.llm.semaphore, asyncio.timeout(HANG_SECONDS):
-            output = await self.llm._generate_async(await self._request(row))
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+            try:
+                output = await self.llm._generate_async(await self._request(row))
+            finally:
+                self.in_flight -= 1
         made = output.outputs[0]
         if made.finish_reason not in (STOP, LENGTH):
             return Answer(None, f"{ERROR}: ended by {made.finish_reason}")

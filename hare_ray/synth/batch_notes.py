@@ -1,6 +1,6 @@
 """Notes of what the engines of the batch path are asking, so that one prompt that kills them is found.
 
-    scratch/asked/<part>-<first row>-<last row>-<among|alone>-<id>      the rows of a batch that is being asked
+    scratch/asked/<run>/<part>-<first row>-<last row>-<among|alone>-<id>    the rows of a batch that is being asked
 
 Ray Data starts a dead engine again without end, and asks its batches again: one prompt that kills it would kill it
 for ever. So before a batch is asked, a note of its rows is put on the root, and taken back when they are kept. A note
@@ -8,6 +8,9 @@ that the next attempt finds there is a death. Rows with SUSPECT_DEATHS of them a
 the engine does nothing else; after one more death each alone; and a row with which the engine died ALONE_DEATHS times,
 alone, gets the reason. A row that only stood beside it, or was in flight when a machine was taken away, is answered in
 the end. Notes are one small object for a batch, which is seconds of work.
+
+Each run of the driver has a folder of its own: a driver that is killed ends its engines in mid-work, and what they
+leave noted looks like their death. Three interrupted runs must not blame the rows that come first in each.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +54,9 @@ GROUP_ROWS = 8
 
 NOTE_FIELDS = 5
 
+Said = tuple[int, str, str]
+"""A row that ended with an error: its number, the error, the request in hexadecimal digits."""
+
 KILLER = f"{ERROR}: the engine died each time it was asked"
 
 _desks: dict[str, Desk] = {}
@@ -67,20 +74,40 @@ def shared_desk(shared: Any) -> Desk:
     return _desks[key]
 
 
+@dataclass(frozen=True)
+class Told:
+    """What an engine tells of its batch: numbers, and the errors, as the task that asks decides what they mean."""
+
+    part: int
+    rows: int
+    """That are dealt with: all are in the journal but those of `errors`."""
+    engine: str
+    asked: int = 0
+    """Of them now; the others were answered before, or there was nothing to ask."""
+    tokens: int = 0
+    retried: int = 0
+    """Times that these rows were asked before, of engines that died."""
+    in_flight: int = 0
+    """Most that this engine has had."""
+    errors: str = "[]"
+    """JSON of Said: blocks of lists that are empty have no type."""
+
+
 class Notes:
     """What is being asked, on the root; what is left of it after a death is found by the next attempt."""
 
-    def __init__(self, desk: Desk) -> None:
-        """Of the stage at this desk."""
+    def __init__(self, desk: Desk, run: str) -> None:
+        """Of the stage at this desk and of this run."""
         self.desk = desk
-        self.place = f"{folder(desk.stage)}/scratch/asked"
+        self._folder = f"asked/{run}"
+        self.place = f"{folder(desk.stage)}/scratch/{self._folder}"
         self._rows: dict[str, NDArray[np.int32]] = {}
 
     def begin(self, part: int, rows: NDArray[np.int32], alone: bool) -> str:
         """Note that the rows are being asked, `alone` where the engine does nothing else; the note's name."""
         kind = "alone" if alone else "among"
         name = f"{part:05d}-{rows.min():09d}-{rows.max():09d}-{kind}-{uuid.uuid4().hex}"
-        self.desk.put(f"asked/{name}", rows.astype(np.int32).tobytes())
+        self.desk.put(f"{self._folder}/{name}", rows.astype(np.int32).tobytes())
         return name
 
     def end(self, name: str) -> None:
@@ -105,7 +132,7 @@ class Notes:
 
     def refuse(self, message: str) -> None:
         """Leave word of what ends the run."""
-        self.desk.put("asked/refused", message.encode())
+        self.desk.put(f"{self._folder}/refused", message.encode())
 
     def refused(self) -> str:
         """What ended the run; empty if nothing did."""
@@ -113,16 +140,14 @@ class Notes:
             return ""
         return self.desk.root.read(f"{self.place}/refused").decode()
 
-    def forget(self) -> None:
-        """Forget what an earlier run was ended by, and its starts; deaths stay."""
-        for name in self.desk.root.names(self.place):
-            if name == "refused" or name.startswith("start-"):
-                self.desk.root.delete(f"{self.place}/{name}")
+    def begun(self) -> bool:
+        """Whether an engine's process has noted anything yet."""
+        return bool(self.desk.root.names(self.place))
 
     def starting(self, who: str) -> int:
         """Note a start of the engine of this actor; how many before it were not survived."""
         died = sum(name.startswith(f"start-{who}") for name in self.desk.root.names(self.place))
-        self.desk.put(f"asked/start-{who}-{uuid.uuid4().hex}", b"")
+        self.desk.put(f"{self._folder}/start-{who}-{uuid.uuid4().hex}", b"")
         return died
 
     def started(self, who: str) -> None:

@@ -5,7 +5,8 @@ more of them are held than can be in flight. Every row that ended goes to the jo
 
 An engine that dies takes all rows in flight with it, and one of them may be the reason. A row that was there at
 SUSPECT_DEATHS deaths is asked no more beside others: the task returns it as a suspect, and
-`hare_ray.synth.suspects` asks those when everything else is answered.
+`hare_ray.synth.suspects` asks those when everything else is answered. A row to which a living server says 5xx needs no
+quiet: it is asked FAILURES times among the others, has its reason then, and counts with those that stop the run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from hare_ray.gather import Desk
 from hare_ray.synth.asker import Asker
-from hare_ray.synth.endpoint import BUSY, Answer, Endpoint, Trouble, session_for, wait_seconds
+from hare_ray.synth.endpoint import BUSY, FAILED, Answer, Endpoint, Trouble, session_for, wait_seconds
 from hare_ray.synth.failures import Window
 from hare_ray.synth.journal import Journal
 from hare_ray.synth.meter import TALLY_SECONDS, Meter, Tally
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 SUSPECT_DEATHS = 2
 """One may be chance: a lost machine."""
+
+FAILURES = 4
+"""Of one row, at a server that answered others meanwhile: the three waits between them, some 3 s, pass a hiccup."""
 
 REFUSALS = 12
 """Of one row, by a server that answered others meanwhile; then it ends with the reason that the server gave."""
@@ -150,7 +154,7 @@ class _Client:
                 continue
             while not (asker.up.is_set() and asker.in_flight < asker.pace.limit):
                 asker.changed.clear()
-                await self._changed(asker)
+                await asker.changed.wait()  # rows that are due meanwhile would not get through either
             tasks.create_task(self._one(row, asker))
             await asyncio.sleep(0)  # it counts itself as in flight
 
@@ -172,6 +176,7 @@ class _Client:
 
     async def _one(self, row: Row, asker: Asker) -> None:
         row.sent = time.monotonic()
+        row.first_sent = row.first_sent or row.sent
         outcome, died = await asker.ask(row.question)
         if isinstance(outcome, Answer):
             self._ended(row, outcome)
@@ -193,10 +198,13 @@ class _Client:
         self.retried += 1
         row.attempts += 1
         row.deaths += died
-        row.refusals += not died and answered is not None and answered > row.sent
-        if row.refusals >= REFUSALS and trouble.kind == BUSY:
+        failed = trouble.kind == FAILED and not died
+        others = answered is not None and answered > (row.first_sent if failed else row.sent)
+        row.failures += failed
+        row.refusals += others and not failed and not died
+        if (failed and row.failures >= FAILURES and others) or (trouble.kind == BUSY and row.refusals >= REFUSALS):
             self._ended(row, Answer(None, f"{ERROR}: {trouble.said}"))
-        elif row.deaths >= SUSPECT_DEATHS or row.refusals >= REFUSALS:
+        elif row.deaths >= SUSPECT_DEATHS or row.refusals >= REFUSALS or row.failures >= FAILURES:
             self.suspects.append((row.part, row.row))
             self.open -= 1
         else:

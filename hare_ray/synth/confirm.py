@@ -1,51 +1,53 @@
 """Round trip: an LLM that sees the content and the question of an item again has to come to the same answer.
 
     CheckPrompts   PROMPT + GENERATED  -> CHECK, a second prompt for each item of a task that has one answer
-    Confirmed      CHECK + GENERATED   -> `reason`, `detail`: an opinion on the first prompts
+    Confirmed      CHECK + GENERATED   -> `outcome`, `reason`, `detail`: an opinion on the first prompts
 
 Whether an answer follows from the content, and no wrong option does, rules can tell only as far as words go
 (`hare_ray.synth.task_answers`). Asking twice is the round-trip consistency of Alberti et al. 2019 (arXiv:1906.05416):
 an answer that was made up, or one of several that would do, seldom comes back when the question stands alone. It
 costs one short answer for each item; a model of entailment would be another model to host, and judge short texts only.
 
-    task                 the answer comes back if
-    question_answering   F1 of the two shares is at least `min_f1`, and no number stands against another
-    multiple_choice      the letter is that of the same option; options stand in another order, by a hash
-    cloze                the words are equal but for case and punctuation
-    inference, yes_no    the label is equal
+When an answer is the same, `hare_ray.synth.confirm_compare` says. The options of a multiple choice stand in another
+order, by a hash.
 
-F1 is the harmonic mean of the share of the first answer's different content words that the second has, and the other
-way round: of SQuAD's measure, with sets and without words of grammar. Numbers stand against each other where each
-answer has one that the other has not.
+    outcome          of the second question                                                          the item
+    not_asked        the item is refused anyway, or of a task with more than one good answer         no reason here
+    unconfirmed      got no answer: an error of the server, a prompt too long: no verdict on it      kept
+    confirmed        the same answer                                                                 kept
+    not_confirmed    another one, or one that cannot be read                                         refused
 
-An item that is refused anyway and one of another task are not asked about. Both have no reason here, as has one whose
-second question got no answer: an error of the server, or a prompt that is too long, is no verdict on an item. An answer
-that came and cannot be read as one confirms nothing.
+The books count all four, so that items which passed for want of an answer show.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
+from hare_ray.gather import Desk
 from hare_ray.priors.checks import Check
 from hare_ray.priors.tasks import TaskTemplate
 from hare_ray.schema import DETAIL, ID, REASON
-from hare_ray.stage import Annotate, Files, PartFunction, Table
+from hare_ray.stage import Annotate, Files, Gather, PartFunction, Table
 from hare_ray.synth import task_forms as forms
-from hare_ray.synth.task_answers import first_object, slots_from
+from hare_ray.synth.confirm_compare import against
+from hare_ray.synth.task_answers import slots_from
 from hare_ray.synth.task_checks import Asked, Refusal
 from hare_ray.synth.task_forms import LETTERS, Slots, filled
-from hare_ray.synth.task_grounding import numbers, plain, stems
 from hare_ray.synth.tasks import same_base
 
+NOT_ASKED = "not_asked"
+UNCONFIRMED = "unconfirmed"
+CONFIRMED = "confirmed"
 NOT_CONFIRMED = "not_confirmed"
+OUTCOMES = (CONFIRMED, NOT_CONFIRMED, UNCONFIRMED, NOT_ASKED)
 
 CHECK = pa.schema(
     [
@@ -64,8 +66,6 @@ ANSWER_CHARS = 300
 
 UNKNOWN = "unknown"
 NO_OPTION = "none"
-
-_LETTER = re.compile(r"\W*(?:option\s+)?([A-D])\b.*", re.IGNORECASE | re.DOTALL)
 
 
 def _schema(**answer: Any) -> str:
@@ -164,10 +164,14 @@ EXPECTED: dict[str, Callable[[Slots], str]] = {
 """What of an item's slots has to come back."""
 
 
-class Confirmed(Annotate):
-    """Verdicts on items by their second answers."""
+class Confirmed(Gather):
+    """Verdicts on items by their second answers.
 
-    writes: ClassVar[pa.Schema] = pa.schema([REASON, DETAIL])
+    Its parts are written, not made in passing, so that there are books of it.
+    """
+
+    code: ClassVar[int] = 2
+    writes: ClassVar[pa.Schema] = pa.schema([pa.field("outcome", pa.string(), nullable=False), REASON, DETAIL])
 
     checks: Table
     """CHECK, on the base of the first prompts."""
@@ -178,52 +182,38 @@ class Confirmed(Annotate):
 
     def __post_init__(self) -> None:
         """Refuse other checks' answers and a threshold that is no share."""
-        super().__post_init__()
+        same_base(self.checks, self.answers, repr(self))
         if not 0 <= self.min_f1 <= 1:
             raise ValueError(f"{self!r}: given min_f1={self.min_f1}; expected a share from 0 to 1")
 
-    def prepare(self, files: Files) -> PartFunction:
-        """The function of checks and answers."""
-        del files
-        return partial(_confirmed, self.min_f1)
+    def gather(self, desk: Desk) -> None:
+        """Each part on its own."""
+        done = desk.done()
+        desk.map(
+            partial(_confirm_part, desk, self), [part for part in range(desk.parts(self.checks)) if part not in done]
+        )
+
+    def counts(self, rows: pa.Table) -> dict[str, int]:
+        """Items by outcome."""
+        return {outcome: pc.sum(pc.equal(rows["outcome"], outcome)).as_py() or 0 for outcome in OUTCOMES}
+
+
+def _confirm_part(desk: Desk, stage: Confirmed, part: int) -> None:
+    checks = desk.read(stage.checks, part, ["kind", "expected"])
+    desk.write(part, _confirmed(stage.min_f1, checks, desk.read(stage.answers, part, ["answer"])))
 
 
 def _confirmed(min_f1: float, checks: pa.Table, answers: pa.Table) -> pa.Table:
+    outcomes, details = [], []
     given = checks.select(["kind", "expected"]).to_pylist()
-    details = [
-        None if check["kind"] is None or answer is None else against(check["kind"], check["expected"], answer, min_f1)
-        for check, answer in zip(given, answers["answer"].to_pylist(), strict=True)
-    ]
-    reasons = [None if detail is None else NOT_CONFIRMED for detail in details]
-    return pa.table([pa.array(reasons, pa.string()), pa.array(details, pa.string())], schema=Confirmed.writes)
-
-
-def against(kind: str, expected: str, answer: str, min_f1: float) -> str | None:
-    """What speaks against an item whose answer is `expected` and was `answer` the second time; None: nothing."""
-    try:
-        value = first_object(answer, ("answer",)).get("answer")
-    except Refusal:
-        value = None
-    if isinstance(value, bool):
-        value = str(value).lower()
-    second = plain(str(value)) if isinstance(value, (str, int, float)) else ""
-    if not second.strip():
-        return f"no second answer can be read: {answer!r:.80}"
-    if kind == forms.QUESTION_ANSWERING:
-        return _differ(expected, str(value), min_f1)
-    if kind == forms.MULTIPLE_CHOICE:
-        letter = _LETTER.fullmatch(str(value))
-        second, first = (letter[1].lower() if letter else second), expected.lower()
-    else:
-        first = plain(expected)
-    return None if second == first else f"the second answer is {str(value)!r:.80}, not {expected!r:.80}"
-
-
-def _differ(first: str, second: str, min_f1: float) -> str | None:
-    one, other = ((numbers(text), stems(text)) for text in (first, second))
-    if one[0] - other[0] and other[0] - one[0]:
-        return f"{min(other[0] - one[0])} in the second answer, {min(one[0] - other[0])} in the first"
-    words, again = (found | told for found, told in (one, other))
-    shares = [len(words & again) / max(len(some), 1) for some in (words, again)]
-    f1 = 2 * shares[0] * shares[1] / sum(shares) if any(shares) else 0.0
-    return None if f1 >= min_f1 else f"F1 of {f1:.2f} with the second answer {second!r:.80}"
+    for check, answer in zip(given, answers["answer"].to_pylist(), strict=True):
+        detail = None
+        if check["kind"] is None or answer is None:
+            outcomes.append(NOT_ASKED if check["kind"] is None else UNCONFIRMED)
+        else:
+            detail = against(check["kind"], check["expected"], answer, min_f1)
+            outcomes.append(CONFIRMED if detail is None else NOT_CONFIRMED)
+        details.append(detail)
+    reasons = [NOT_CONFIRMED if outcome == NOT_CONFIRMED else None for outcome in outcomes]
+    columns = [pa.array(values, pa.string()) for values in (outcomes, reasons, details)]
+    return pa.table(columns, schema=Confirmed.writes)

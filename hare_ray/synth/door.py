@@ -2,8 +2,8 @@
 
     no key, a wrong key          401, WWW-Authenticate         the key is compared in constant time
     too many are inside          429, Retry-After              inside: being worked on, or waiting for it
-    the engine is dead, or the   503, Retry-After              also for those inside whose answer had not begun
-      door is shut
+    the engine is dead, or the   503, Retry-After              also for those inside whose answer had not begun, with
+      door is shut                                             `x-hare-lost: 1`: one of them may be what killed it
     GET /health                  200 or 503                    open to all; {"status", "running", "capacity"}
 
 An engine works on `capacity` sequences at a time; WAITING times as many may wait inside it, where they cost memory
@@ -53,6 +53,9 @@ POLICY_VIOLATION = 1008
 """Of RFC 6455: how a websocket is refused."""
 
 RUNNING, CAPACITY = b"x-hare-running", b"x-hare-capacity"
+
+LOST: tuple[bytes, bytes] = (b"x-hare-lost", b"1")
+"""With the 503 of a request that was inside when the engine ended, and of no other."""
 
 
 class Door:
@@ -131,7 +134,7 @@ class Door:
             task = asyncio.current_task()
             if not self.shut or begun or (task is not None and task.cancelling()):
                 raise  # the client has gone
-            await self._unavailable(send)
+            await self._unavailable(send, LOST)
         finally:
             self._inside.discard(work)
             self._answered.append(self._clock())
@@ -141,7 +144,7 @@ class Door:
         more = self._load()
         if message["status"] == HTTPStatus.INTERNAL_SERVER_ERROR and (self.shut or self._dead()):
             message["status"] = int(HTTPStatus.SERVICE_UNAVAILABLE)
-            more.append(retry_after(RESTART_SECONDS))
+            more += [retry_after(RESTART_SECONDS), LOST]
         message["headers"] = [*message.get("headers", ()), *more]
 
     async def _health(self, send: Send) -> None:
@@ -150,9 +153,9 @@ class Door:
         said = {"status": ill or "ok", "running": self.running, "capacity": self.capacity}
         await respond(send, status, said, self._load())
 
-    async def _unavailable(self, send: Send) -> None:
+    async def _unavailable(self, send: Send, *more: tuple[bytes, bytes]) -> None:
         said = self.shut or "the engine is dead; another is started"
-        await refuse(send, HTTPStatus.SERVICE_UNAVAILABLE, said, [*self._load(), retry_after(RESTART_SECONDS)])
+        await refuse(send, HTTPStatus.SERVICE_UNAVAILABLE, said, [*self._load(), retry_after(RESTART_SECONDS), *more])
 
     def _load(self) -> Headers:
         return [(RUNNING, b"%d" % self.running), (CAPACITY, b"%d" % self.capacity)]

@@ -8,20 +8,21 @@ A row with a JSON schema is asked with `response_format`, which vLLM follows by 
 What a server says, and what becomes of the row (`hare_ray.synth.client` does it):
 
     200                          an answer, with its finish reason and the tokens the server counted
-    200 without an answer in it  a row `error: no answer in the reply ...` (HTML, torn JSON)
+    200 without an answer in it  a row `error: no answer in the reply ...` (HTML, torn JSON), or `error: no text in the
+                                 answer ...` (a null: a reasoning model that spent its tokens before the answer began)
     429, 408                     BUSY: fewer requests from now on; again after Retry-After or a wait that doubles
     503                          DOWN: nobody worked on it, or the engine died with it
     no connection                ABSENT: waited for
-    a lost connection            LOST: the row may be what the server died of
-    other 5xx                    FAILED: again, and in the end alone
+    a lost connection, 502, 504  LOST: the row may be what the server died of (502, 504: behind a proxy)
+    other 5xx                    FAILED: again, and where the server lives the row's own fault
     no answer in time            a row `error: no answer within ...`
     other 4xx                    a row `error: HTTP ...`: this prompt is refused (too long, say), others are not
     401, 403, 404, 3xx, a bad    the run stops: every prompt would get the same. Where the model is served by us, 404
       certificate                is DOWN: its route comes with the replica
 
-The key is the endpoint's own or that of OPENAI_API_KEY, read where it is used and kept nowhere. A seed goes with every
-request, so that a server that honours it answers alike the second time. Text comes back as valid UTF-8: JSON can hold
-halves of surrogate pairs, which become U+FFFD.
+The key is the endpoint's own or, where somebody else serves, that of OPENAI_API_KEY, read where it is used and kept
+nowhere. A seed goes with every request, so that a server that honours it answers alike the second time. Text comes
+back as valid UTF-8: JSON can hold halves of surrogate pairs, which become U+FFFD.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from hare_ray.synth.prompt import ERROR, LENGTH, STOP
 
@@ -94,6 +96,21 @@ class Endpoint:
     first_wait_seconds: float = FIRST_WAIT_SECONDS
     patience_seconds: float = PATIENCE_SECONDS
     first_patience_seconds: float = FIRST_PATIENCE_SECONDS
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address of a server."""
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port or an IPv6 address that is none
+            usable = False
+        if not usable:
+            raise ValueError(_no_address(self.url))
+
+    @property
+    def key_name(self) -> str:
+        """What its key is called."""
+        return "the endpoint's own key" if self.key or self.ours else KEY
 
     @property
     def server(self) -> str:
@@ -156,9 +173,22 @@ class Reply:
     retry_after_seconds: float
 
 
-def headers(key: str = "") -> dict[str, str]:
-    """The authorisation, where there is a key."""
-    key = key or os.environ.get(KEY, "")
+def _no_address(url: str) -> str:
+    return f"given endpoint={url!r}, expected an URL such as http://host:8000/v1, with http:// or https:// and a host"
+
+
+def headers(endpoint: Endpoint) -> dict[str, str]:
+    """The authorisation, where there is a key. That of the environment is not for servers of ours.
+
+    Raises:
+        ValueError: no header can hold the key.
+    """
+    key = (endpoint.key or ("" if endpoint.ours else os.environ.get(KEY, ""))).strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(
+            f"given {endpoint.key_name} with a line break, a control character or one beyond ASCII inside; expected "
+            "one line of printable ASCII: set it to the key alone, as whoever runs the server gave it"
+        )
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
@@ -169,7 +199,7 @@ def session_for(endpoint: Endpoint) -> ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        headers=headers(endpoint.key),
+        headers=headers(endpoint),
     )
 
 
@@ -227,6 +257,8 @@ def read_answer(text: str, chat: bool) -> Answer:
         return Answer(None, f"{ERROR}: no answer in the reply ({type(error).__name__}): {valid(text[:MESSAGE_CHARS])}")
     if finish not in (STOP, LENGTH):
         finish = valid(f"{ERROR}: ended by {str(finish)[:MESSAGE_CHARS]}")
+    elif content is None:
+        finish = f"{ERROR}: no text in the answer, ended by {finish}"
     return Answer(None if content is None else valid(content), finish, *counted)
 
 
@@ -262,6 +294,8 @@ def passing(endpoint: Endpoint, status: int) -> str:
         return BUSY
     if status == HTTPStatus.SERVICE_UNAVAILABLE or (endpoint.ours and status == HTTPStatus.NOT_FOUND):
         return DOWN
+    if status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT):
+        return LOST
     return FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
 
 
@@ -283,8 +317,8 @@ async def exchange(
             f"{endpoint.url} shows a certificate that is not trusted ({error}); expected one by an authority that this "
             "machine knows: add it to the machine's store (SSL_CERT_FILE), or give an http:// address in a safe network"
         ) from error
-    except aiohttp.InvalidURL as error:
-        raise ValueError(f"given endpoint={endpoint.url!r}, expected an URL such as http://host:8000/v1") from error
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+        raise ValueError(_no_address(endpoint.url)) from error
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         return Trouble(ABSENT, f"{type(error).__name__}: {error}")
     except (aiohttp.ClientError, OSError) as error:
@@ -306,11 +340,7 @@ def stop_where_all_would_fail(endpoint: Endpoint, path: str, reply: Reply) -> No
     """Raise for an answer that every other row would get too."""
     said = f"{endpoint.url}/{path} answered HTTP {reply.status} ({message(reply.text)})"
     if reply.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        given = f"{'a' if endpoint.key or os.environ.get(KEY) else 'no'} key was given in {KEY}"
-        raise PermissionError(
-            f"{said}; {given}, expected one that may ask there; set the environment "
-            f"variable {KEY} where the workers of Ray run: before `ray start`, or in the runtime environment of the job"
-        )
+        raise PermissionError(f"{said}; {_about_the_key(endpoint)}")
     if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
         raise ValueError(f"{said}, a redirection; given endpoint={endpoint.url!r}, expected the address it leads to")
     if reply.status == HTTPStatus.NOT_FOUND:
@@ -318,6 +348,17 @@ def stop_where_all_would_fail(endpoint: Endpoint, path: str, reply: Reply) -> No
             f"{said}; given endpoint={endpoint.url!r} and llm={endpoint.llm!r}, expected the base address of an "
             "OpenAI-compatible server and a model it serves; its address ends in /v1 with most servers"
         )
+
+
+def _about_the_key(endpoint: Endpoint) -> str:
+    if endpoint.key or endpoint.ours:
+        given = "asked with the endpoint's own key" if endpoint.key else "the endpoint was given no key"
+        return f"{given}, expected one that may ask there; check that the address is that of the server it belongs to"
+    return (
+        f"{'a' if os.environ.get(KEY) else 'no'} key was given in {KEY}, expected one that may ask there; set the "
+        f"environment variable {KEY} where the workers of Ray run: before `ray start`, or in the runtime environment "
+        "of the job"
+    )
 
 
 def message(text: str) -> str:

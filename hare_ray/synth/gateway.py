@@ -1,12 +1,14 @@
 """One address for several served models: OpenAI's routes, and the request's `model` says whom to ask.
 
-    POST /v1/...       to the server of the model named in the body; 404 for a model that is not served
-    GET  /v1/models    all of them
-    GET  /health       200 when every model answers or is started by a request; open to all
+    POST, one of ROUTES   to the server of the model named in the body; 404 for a model that is not served
+    GET  /v1/models       all of them
+    GET  /health          200 when every model answers or is started by a request; open to all
 
-It passes on bytes, reads of a request only the name of the model, and of an answer nothing. An answer takes a
-millisecond more for it, in a process of its own; a server of a 1 B model on one H100 ends 80 answers a second, so the
-model never waits for it. A run that serves its own model asks Serve directly.
+Behind it are whole applications, on a Serve that may hold others, and it opens them with their key. So no path goes
+through: a request has one of ROUTES, written just so, or it gets a 404. Bytes pass; of a request it reads the name of
+the model, of an answer nothing. An answer takes a millisecond more for it, in a process of its own; a server of a 1 B
+model on one H100 ends 80 answers a second, so the model never waits for it. A run that serves its own model asks Serve
+directly.
 
 A model whose replica is being replaced is answered for with 503 and Retry-After, one that sleeps is woken. Errors of
 Serve itself (a replica died with the request in it) get the same form. Draining, it refuses everything new, and ends
@@ -56,6 +58,12 @@ REQUESTS = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"expect"
 ANSWERS = HOP_BY_HOP | {b"date", b"server"}
 """What is said anew, in a request and in an answer."""
 
+ROUTES = frozenset(("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/embeddings"))
+"""Of OpenAI, with a model in the body. Engines have more: to sleep, to load weights, to run any call."""
+
+UNSEEN = State("UNKNOWN", "", 0, 0)
+"""A model before the first look: `serve.hold` has just seen it answer."""
+
 BODY_BYTES = 32 << 20
 """Of a request: prompts of a million tokens are below it."""
 
@@ -70,7 +78,7 @@ class Gateway:
         self.inside = 0
         self._key = key.encode()
         self._look = look
-        self._states: dict[str, State] = {}
+        self._states = dict.fromkeys(servers, UNSEEN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -100,12 +108,12 @@ class Gateway:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            with contextlib.suppress(ConnectionError):  # the last that was known has to do
-                await self._look_once()
+            await self._look_once()
 
     async def _look_once(self) -> None:
-        found = await asyncio.to_thread(self._look)
-        self._states = dict(zip(self.servers, found, strict=True))
+        with contextlib.suppress(ConnectionError):  # the last that was known has to do
+            found = await asyncio.to_thread(self._look)
+            self._states = dict(zip(self.servers, found, strict=True))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
@@ -118,14 +126,15 @@ class Gateway:
         elif path == "/v1/models":
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "hare_ray"} for name in self.servers]
             await respond(send, HTTPStatus.OK, {"object": "list", "data": models}, [])
-        elif scope["method"] == "POST" and path.startswith("/v1/"):
+        elif scope["method"] == "POST" and path in ROUTES:
             self.inside += 1
             try:
-                await self._route(scope, receive, send)
+                await self._route(path, scope, receive, send)
             finally:
                 self.inside -= 1
         else:
-            await refuse(send, HTTPStatus.NOT_FOUND, f"no route {path}; expected /v1/..., /v1/models or /health", [])
+            said = f"no route {path}; expected POST to {', '.join(sorted(ROUTES))}, or GET of /v1/models or /health"
+            await refuse(send, HTTPStatus.NOT_FOUND, said, [])
 
     async def _health(self, send: Send) -> None:
         ill = self.draining or any(state.ill for state in self._states.values())
@@ -137,7 +146,7 @@ class Gateway:
         said = "draining" if self.draining else "ill" if ill else "ok"
         await respond(send, status, {"status": said, "models": models}, [])
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _route(self, route: str, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _read(receive)
         if body is None:
             return
@@ -158,7 +167,7 @@ class Gateway:
         elif self._states[name].ill:
             await _unavailable(send, f"no replica of {name!r} answers; another is started")
         else:
-            await self._until_gone(receive, self._forward(scope, body, self.servers[name], send))
+            await self._until_gone(receive, self._forward(route, scope["headers"], body, self.servers[name], send))
 
     async def _until_gone(self, receive: Receive, work: Any) -> None:
         """Do the work as long as the client waits for it."""
@@ -172,17 +181,19 @@ class Gateway:
             working.cancel()
             gone.cancel()
 
-    async def _forward(self, scope: Scope, body: bytes, to: Served, send: Send) -> None:
+    async def _forward(self, route: str, headers: Headers, body: bytes, to: Served, send: Send) -> None:
         import aiohttp
+        from yarl import URL
 
-        passed = [(name.decode(), value.decode("latin-1")) for name, value in scope["headers"] if name not in REQUESTS]
+        passed = [(name.decode(), value.decode("latin-1")) for name, value in headers if name not in REQUESTS]
         key = [("authorization", f"Bearer {to.key}")] if to.key else []
-        url = to.url + scope["path"].removeprefix("/v1")
+        url = URL(to.url + route.removeprefix("/v1"), encoded=True)  # as it is written
+        asking = self.session.post(url, data=body, headers=[*passed, *key], allow_redirects=False)
         begun = False
         try:
-            async with self.session.post(url, data=body, headers=[*passed, *key]) as answer:
-                status, headers = _form(answer)
-                await send({"type": "http.response.start", "status": status, "headers": headers})
+            async with asking as answer:
+                status, told = _form(answer)
+                await send({"type": "http.response.start", "status": status, "headers": told})
                 begun = True
                 async for piece in answer.content.iter_any():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})

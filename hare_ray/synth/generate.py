@@ -139,12 +139,20 @@ class Generate(Gather):
             todo = _unfinished(desk, todo)
         if todo:
             run = uuid.uuid4().hex[:12]
-            with clocked(desk, run):
+            with clocked(desk, run, self._held):
                 self._answer(desk, run, todo)
             if left := _unfinished(desk, todo):
                 raise RuntimeError(f"{self!r}: parts {left[:5]} lack answers although every row has ended")
-        held = 0 if self.endpoint else self.gpus * self.replicas
-        return {**totals(desk), "reused": reused, "gpus": held, "endpoint": int(bool(self.endpoint))}
+        return {**totals(desk), "reused": reused, "endpoint": int(bool(self.endpoint))}
+
+    def _held(self) -> float:
+        """GPUs at work now: those of the cluster that are taken, as far as they can be of this stage."""
+        if self.endpoint or not self.gpus:
+            return 0.0
+        import ray
+
+        taken = ray.cluster_resources().get("GPU", 0.0) - ray.available_resources().get("GPU", 0.0)
+        return min(taken, float(self.gpus * self.replicas))
 
     def _answer(self, desk: Desk, run: str, todo: list[int]) -> None:
         if self.through == BATCH and not self.endpoint:

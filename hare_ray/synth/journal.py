@@ -52,6 +52,10 @@ def _folder(desk: Desk, part: int) -> str:
     return f"{folder(desk.stage)}/scratch/{part:05d}"
 
 
+def _written(desk: Desk, part: int) -> str:
+    return f"{folder(desk.stage)}/part-{part:05d}.json"
+
+
 def put_rows(desk: Desk, part: int, table: pa.Table) -> None:
     """Keep rows of ANSWERED as one segment."""
     if not len(table):
@@ -105,15 +109,28 @@ def _check(desk: Desk, part: int, found: np.ndarray, rows: int) -> None:
 
 
 def missing(desk: Desk, part: int, rows: int) -> np.ndarray:
-    """The rows of a part of `rows` that have no answer yet, in order (int32)."""
-    found = answered(desk, part)["row"].to_numpy()
+    """The rows of a part of `rows` that have no answer yet, in order (int32); none where the part is written.
+
+    Another process may write it meanwhile and clear its segments up. It writes before it clears, so that whether the
+    part is there is asked after its segments were read.
+    """
+    gone: FileNotFoundError | None = None
+    found = np.empty(0, np.int32)
+    try:
+        found = answered(desk, part)["row"].to_numpy()
+    except FileNotFoundError as error:
+        gone = error
+    if desk.root.exists(_written(desk, part)):
+        return np.empty(0, np.int32)
+    if gone is not None:
+        raise gone
     _check(desk, part, found, rows)
     return np.setdiff1d(np.arange(rows, dtype=np.int32), found, assume_unique=True)
 
 
 def finish_part(desk: Desk, part: int, rows: int) -> bool:
     """Write the part if each of its rows has an answer, then clear its segments up; False where some have none."""
-    written = f"{folder(desk.stage)}/part-{part:05d}.json"
+    written = _written(desk, part)
     paths = _segments(desk, part)
     if not desk.root.exists(written):
         try:

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,7 +43,7 @@ class Tally:
 
 def totals(desk: Desk) -> dict[str, int]:
     """Over all processes and runs; of the most in flight, that of the run in which most were."""
-    found = {"retried": 0, "milliseconds": 0}
+    found = {"retried": 0, "milliseconds": 0, "accelerator_seconds": 0}
     in_flight: dict[str, int] = {}
     for name in desk.kept():
         if not name.startswith(TALLY):
@@ -58,12 +58,20 @@ def totals(desk: Desk) -> dict[str, int]:
 
 
 @contextmanager
-def clocked(desk: Desk, run: str) -> Iterator[None]:
-    """Count the wall time of the block."""
+def clocked(desk: Desk, run: str, held: Callable[[], float]) -> Iterator[None]:
+    """Count the wall time of the block, and that times the accelerators which are `held`, asked every tick."""
     tally, began, ended = Tally(desk, run), time.monotonic(), threading.Event()
+    accelerator_seconds, told, before = 0.0, began, 0.0
 
     def save() -> None:
-        tally.values = {"milliseconds": round(1000 * (time.monotonic() - began))}
+        nonlocal accelerator_seconds, told, before
+        now, at_work = time.monotonic(), held()
+        accelerator_seconds += max(before, at_work) * (now - told)  # at its end a server may have gone already
+        told, before = now, at_work
+        tally.values = {
+            "milliseconds": round(1000 * (now - began)),
+            "accelerator_seconds": round(accelerator_seconds),
+        }
         tally.save()
 
     def tick() -> None:

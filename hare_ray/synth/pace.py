@@ -4,7 +4,9 @@ Pure arithmetic, told the time; `hare_ray.synth.client` asks it before each requ
 
     load          the server says how full it is (headers of our replicas, gauges of vLLM and SGLang): `Follow`
     throughput    it says nothing: `Climb`
-    429, 503      fewer at once, by a third, and once per round trip: those that were sent before the cut don't count
+    429, 503      fewer at once, by a third, and once per round trip: those that were sent before the cut don't count.
+                  Cuts with no answer between them tell that the server answers nobody, not how many it takes: with
+                  the first answers the limit goes back, one more with each, to where the first of these cuts left it
 
 Follow. With f requests of ours in flight the server is r times full. A share of f / r fills it, whoever else asks
 there and however many replicas stand behind the address, and TARGET times that leaves a queue of a quarter of what is
@@ -51,8 +53,8 @@ GAIN_SHARE = 0.25
 HOLD = 12
 """Rounds of a climb between two looks around."""
 
-CUT_HOLD = 3
-"""Likewise, after a refusal."""
+CUT_HOLD, SMALL_CUT_HOLD = 3, 1
+"""Likewise, after a refusal; the second below LEAST_REPLIES, where a round is many turnovers."""
 
 CHANGED = 0.2
 """Change of the tokens a second, at the same limit, by which a rest ends: the server has grown or shrunk."""
@@ -100,14 +102,21 @@ class Climb:
         self._since: float | None = None
         """When the counting began: at the end of a burst. None: waits for one."""
         self._count, self._work, self._last, self._widest = 0, 0.0, 0.0, 0.0
+        self._back, self._answered = 0.0, True
+        """Where the first of the last cuts left the limit, until it is there again; whether an answer came since."""
 
     def ended(self, work: float, in_flight: int, now: float) -> None:
         """A reply with so much work in it came, while `in_flight` (with it) were there."""
+        self._answered = True
         gap, before = now - self._last, self._last
         fading = self._widest * (1 - 1 / (FADING * max(1.0, self.limit)))  # or a pause would stay the widest for ever
         self._widest, self._last = max(fading, gap), now
         burst = gap >= BURST * self._widest
-        if self._skip > 0 or in_flight > self.limit + 1 or in_flight < USED * self.limit:
+        if self.limit < self._back:
+            self.limit = min(self._back, self.limit + 1)
+            self._back = self._back if self.limit < self._back else 0.0
+            self._again()
+        elif self._skip > 0 or in_flight > self.limit + 1 or in_flight < USED * round(self.limit):
             self._skip, self._since = max(0.0, self._skip - 1), None
         elif self._since is None:
             if burst:
@@ -125,9 +134,12 @@ class Climb:
 
     def cut(self, limit: float) -> None:
         """The server refused: rest at fewer."""
+        if self._answered:
+            self._back, self._answered = limit, False
         self.limit = limit
         self._again()
-        self._rest, self._hold, self._step, self._way, self._turns = None, CUT_HOLD, FINE, 1, 0
+        self._hold = CUT_HOLD if self._back >= LEAST_REPLIES else SMALL_CUT_HOLD
+        self._rest, self._step, self._way, self._turns = None, FINE, 1, 0
 
     def _judge(self, rate: float) -> None:
         if self._hold > 0:
@@ -138,9 +150,12 @@ class Climb:
         else:
             self._compare(rate, *self._rest)
         if self._hold == 0:
-            self.limit = max(1.0, self._rest[0] * (self._step if self._way > 0 else 1 / self._step))
-            if self._rest[0] < LEAST_REPLIES and self._way > 0:  # a quarter of little is nothing
-                self.limit = max(self.limit, self._rest[0] + 1)
+            limit = self._rest[0]
+            self.limit = self._more(limit) if self._way > 0 else max(1.0, limit / self._step)
+
+    def _more(self, limit: float) -> float:
+        """A step up; a quarter of little is nothing."""
+        return max(limit * self._step, limit + 1) if limit < LEAST_REPLIES else limit * self._step
 
     def _compare(self, rate: float, limit: float, before: float) -> None:
         """Take the step that was tried, or turn."""
@@ -163,7 +178,7 @@ class Climb:
             self._hold, self._step, self._accepted = 0, COARSE, False
         if self._hold == 0:
             self._rest, self._way = (limit, rate), 1
-            self.limit = limit * self._step
+            self.limit = self._more(limit)
         else:
             self._rest = (limit, before + (rate - before) / 2)
 

@@ -46,8 +46,11 @@ class Row:
     attempts: int = 0
     refusals: int = 0
     """Of a server that answered others meanwhile."""
+    failures: int = 0
+    """At a server that lives."""
     deaths: int = 0
     """Of a server while this row was there."""
+    first_sent: float = 0.0
     sent: float = 0.0
 
 

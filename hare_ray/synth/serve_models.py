@@ -6,7 +6,8 @@
               DRAIN_SECONDS (a second signal ends the wait), then everything is given back
 
 Whoever reaches an address that is not localhost needs a key. One that is not given is drawn at random and written to
-a file which only its owner can read; the key itself is never printed, logged or put on a command line.
+a file which only its owner can read; a file that others can read is refused. The key itself is never printed, logged
+or put on a command line.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 import secrets
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +31,6 @@ from types import FrameType
 
 from hare_ray.synth.gateway import Gateway
 from hare_ray.synth.serve import hold, planned, states
-from hare_ray.synth.server import Server
 
 KEY = "HARE_SERVE_KEY"
 
@@ -41,6 +42,9 @@ BACKLOG = 2048
 
 KEY_FILE = Path("~/.hare_ray/serve.key")
 """Where a key that nobody gave is kept, so that it is the same the next time."""
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""What nobody but the owner of a key may do with its file."""
 
 WORD = re.compile(r"[\x21-\x7e]{8,}")
 """A key: it goes into a header."""
@@ -73,7 +77,6 @@ def serve(wish: Wish, say: Callable[[str], None]) -> None:
         servers = [
             planned(model, name, wish.gpus, wish.replicas, 60 * wish.idle_minutes) for name, model in models.items()
         ]
-        _say_what_is_missing(servers, say)
         with hold(servers, 0.0) as where:
             gateway = Gateway(dict(zip(models, where, strict=True)), key, partial(states, servers))
             port = listener.getsockname()[1]
@@ -123,6 +126,12 @@ def _key(wish: Wish) -> tuple[str, str]:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch(0o600, exist_ok=False)
         place.write_text(secrets.token_urlsafe(32))
+    mode = stat.S_IMODE(place.stat().st_mode)
+    if mode & OTHERS:
+        raise ValueError(
+            f"{place} holds a key and others than its owner may use the file (mode {mode:o}); expected 600; "
+            f"chmod 600 {place}, draw another key if somebody may have read it, or give the key in {KEY}"
+        )
     return _sound(place.read_text().strip(), str(place)), f"$(cat {place})"
 
 
@@ -172,17 +181,6 @@ def _terminated() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _say_what_is_missing(servers: list[Server], say: Callable[[str], None]) -> None:
-    import ray
-
-    there, wanted = ray.cluster_resources().get("GPU", 0), sum(server.gpus for server in servers)
-    if wanted > there:
-        say(
-            f"{wanted} GPUs are needed to start and the cluster has {there:g} now: waiting until its autoscaler, or "
-            "you, add them"
-        )
-
-
 def _ready(host: str, port: int, names: list[str], key_place: str) -> str:
     at = socket.getfqdn() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     header = f' -H "Authorization: Bearer {key_place}"' if key_place else ""
@@ -198,7 +196,13 @@ async def _answer(gateway: Gateway, listener: socket.socket, ready: Callable[[],
     import uvicorn
 
     config = uvicorn.Config(
-        gateway, log_level="warning", access_log=False, ws="none", backlog=BACKLOG, timeout_graceful_shutdown=1
+        gateway,
+        lifespan="on",  # or a gateway whose start failed would answer every request with a 500
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     answering = asyncio.create_task(server.serve(sockets=[listener]))

@@ -37,6 +37,9 @@ GPU_MEMORY_SHARE = 0.92
 REPLICA_BYTES = 1 << 30
 """Memory that stands for a replica which has no CPU of its own to count; a bundle must hold something."""
 
+MOST_THREADS = 16
+"""Of an engine on a CPU; with more, vLLM 0.13 failed (vllm#32651)."""
+
 HANG_SECONDS = 120.0
 """More than the longest step of an engine: 2048 tokens of prompts through a 1 B model take 40 s on two CPUs."""
 
@@ -65,6 +68,8 @@ class Server:
     """Without a request for so long, the last replica ends too, and the next request starts one; 0: one stays."""
     hang_seconds: float = HANG_SECONDS
     """An engine without a sign of life for so long is replaced."""
+    threads: int = 1
+    """Of an engine on a CPU."""
 
     @property
     def app(self) -> str:
@@ -87,7 +92,17 @@ class Server:
         """Of the replica's process."""
         local = {"HF_HUB_OFFLINE": "1"} if Path(self.model).is_absolute() else {}
         quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-        return {**quiet, **local, **({} if self.gpus else CPU_ENVIRONMENT)}
+        # Ray gives a process as many threads as it has CPUs; of this one most do nothing while the model runs.
+        on_cpu = {**CPU_ENVIRONMENT, "OMP_NUM_THREADS": str(self.threads)}
+        return {**quiet, **local, **({} if self.gpus else on_cpu)}
+
+
+def engine_threads(replicas: int) -> int:
+    """Threads of an engine on a CPU: all of a node's, shared with the replicas that may come to lie beside it."""
+    import ray
+
+    most = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=1)
+    return max(1, min(MOST_THREADS, int(most) // replicas))
 
 
 def engine_arguments(server: Server) -> dict[str, Any]:

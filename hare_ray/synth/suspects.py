@@ -118,7 +118,7 @@ class _Suspects:
         while True:
             await self._asker.up.wait()
             outcome, died = await self._asker.ask(row.question)
-            if isinstance(outcome, Answer) or died:
+            if isinstance(outcome, Answer) or died or outcome.kind == FAILED:
                 return outcome
             attempt += 1
             if attempt == REFUSALS:

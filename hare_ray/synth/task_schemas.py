@@ -3,7 +3,7 @@
     schema_of(template) -> a JSON schema as text, the same bytes for all rows of a template
 
 An LLM that is only asked for JSON forgets a key, adds one, writes three options or never closes the object. A server
-that is given a schema (`response_format`, in vLLM by xgrammar) masks every token that would leave it: the keys in the
+that is given a schema (`response_format`, in vLLM by llguidance) masks every token that would leave it: the keys in the
 template's order and no others, exactly four options, labels out of their list. Servers compile a grammar per schema
 and keep it under its bytes, so there is one for each template and not one for each row.
 
@@ -13,8 +13,10 @@ English Wikipedia, the longest item (ordering) has 290 tokens on average and 388
 character a token can still be cut off, and has its reason then. A string that is as long as it may be was cut in the
 middle, or is too long for an item where no server guided it: both are refused as `over_limit`.
 
-With a length xgrammar 0.2.8 allows no escapes in a string: no line break and no double quotation mark inside one. The
-frame of tasks.yaml asks for single ones.
+Of escapes in a string llguidance 1.7 allows the short ones and those of control characters, each counted as the one
+character that it stands for, and no half of a surrogate pair; between keys and values it allows no blank where vLLM is
+told `disable_any_whitespace`. xgrammar, which other servers use, allows no escape where there is a length. So the frame
+of tasks.yaml asks for ' inside strings, which needs none.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ as text, in one of several forms: that an option is right cannot be checked in p
 
 Seeds take turns through the templates from a start that is the topic's, so that tasks come equally often in every topic
 and, over small topics, on the whole. A prompt carries the JSON schema of its answer (`hare_ray.synth.task_schemas`) and
-shows the seed last, so that a server computes only once what all prompts of a template begin with.
+shows the seed last, so that a server computes only once what all prompts of a template begin with. Seeds are cleaned as
+those of D2 are (`hare_ray.synth.seed_text`).
 
 Forms that show a text show the seed, all that the LLM saw of the document; so Verify's check for copied seeds is for D2
 alone, and what of an item has to be in the LLM's own words is checked here. Reasons: `hare_ray.synth.task_answers`.
@@ -28,9 +29,10 @@ from hare_ray.priors.tasks import Form, TaskTemplate
 from hare_ray.schema import DETAIL, REASON
 from hare_ray.stage import Files, Map, PartFunction, Table
 from hare_ray.synth.prompt import PROMPT, STOP, SYNTHETIC_FILE, WRITTEN, prompt_id, prompt_url
+from hare_ray.synth.seed_text import cleaned
 from hare_ray.synth.task_answers import slots_from
 from hare_ray.synth.task_checks import Asked, Refusal
-from hare_ray.synth.task_forms import by_task, check_forms, clean, filled, slots_of, write
+from hare_ray.synth.task_forms import by_task, check_forms, filled, slots_of, write
 from hare_ray.synth.task_readers import READERS
 from hare_ray.synth.task_schemas import check_keys, schema_of
 
@@ -63,7 +65,7 @@ def check_templates(templates: tuple[TaskTemplate, ...], whose: str) -> None:
 class TaskPrompts(Map):
     """Seeds into prompts."""
 
-    code: ClassVar[int] = 2
+    code: ClassVar[int] = 3
     derives: ClassVar[bool] = True
     imports: ClassVar[tuple[str, ...]] = ("numba",)
     writes: ClassVar[pa.Schema] = PROMPT
@@ -98,10 +100,11 @@ def _prompts(stage: TaskPrompts, docs: pa.Table, seeds: pa.Table) -> pa.Table:
     rows = pa.array(np.flatnonzero(seeds["chosen"].to_numpy()))
     turns = seeds["turn"].take(rows).to_pylist()
     topic = next((name for name in TOPIC_COLUMNS if name in docs.column_names), None)
-    chosen = docs.select(["id", "url", "text", *([topic] if topic else [])]).take(rows).to_pylist()
+    chosen = docs.select(["id", "url", *([topic] if topic else [])]).take(rows).to_pylist()
+    texts = cleaned(docs["text"].take(rows)).to_pylist()
     out: list[dict[str, Any]] = []
-    for doc, turn in zip(chosen, turns, strict=True):
-        content = shown_of(doc["text"] or "", stage.max_seed_words)
+    for doc, text, turn in zip(chosen, texts, turns, strict=True):
+        content = shown_of(text or "", stage.max_seed_words)
         about = doc[topic] if topic else None
         first = xxhash.xxh3_64_intdigest(str(about).encode()) + turn * stage.prompts_per_seed
         for number in range(stage.prompts_per_seed if content else 0):
@@ -121,12 +124,10 @@ def _prompts(stage: TaskPrompts, docs: pa.Table, seeds: pa.Table) -> pa.Table:
 
 
 def shown_of(text: str, max_words: int) -> str:
-    """What is shown of a seed: its first sentences, without control characters."""
+    """What is shown of a cleaned seed: its first sentences."""
     from hare_ray.text.sentences import cut_at_sentence
 
-    most = max_words * SEED_CHARS_A_WORD
-    text = text.lstrip()
-    return cut_at_sentence(clean(text[:most]), max_words)
+    return cut_at_sentence(text[: max_words * SEED_CHARS_A_WORD].rstrip(), max_words)
 
 
 class Tasks(Map):

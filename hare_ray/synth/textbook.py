@@ -3,10 +3,10 @@
     TextbookPrompts   documents, Seeds         ->  PROMPT     prompts_per_seed rows for a chosen document
     Textbook          PROMPT, GENERATED        ->  WRITTEN    one row a prompt
 
-The seed text is the beginning of the document, without control characters and the marks by which chat templates part
-turns: up to the last sentence that ends within the template's number of words, or that number of words where the second
-half of them holds no end of a sentence. The kind of the document, by its URL and file, decides between which templates,
-audiences and styles it rotates; `hare_ray.synth.rotation` says in which order. `variant` is "audience / style".
+The seed text is the beginning of the document as `hare_ray.synth.seed_text` cleans it: up to the last sentence that
+ends within the template's number of words, or that number of words where the second half of them holds no end of a
+sentence. The kind of the document, by its URL and file, decides between which templates, audiences and styles it
+rotates; `hare_ray.synth.rotation` says in which order. `variant` is "audience / style".
 
 An answer loses what an LLM wraps around a text (`hare_ray.synth.wrapping`) and, where it was cut off at its token
 limit, its last, incomplete sentence; nothing is added.
@@ -28,6 +28,7 @@ from hare_ray.schema import DETAIL, REASON
 from hare_ray.stage import Files, Map, PartFunction, Table
 from hare_ray.synth.prompt import ERROR, LENGTH, PROMPT, SYNTHETIC_FILE, WRITTEN, prompt_id, prompt_url
 from hare_ray.synth.rotation import kinds_of, rotation_of
+from hare_ray.synth.seed_text import cleaned
 from hare_ray.synth.sentences import cut_to_sentence
 from hare_ray.synth.wrapping import unwrapped
 
@@ -40,12 +41,6 @@ MIN_CUT_SHARE = 0.5
 CHARACTERS_PER_WORD = 10
 """Characters that a seed may have for each of its words, white space too. English has 6; what has more is not divided
 into words, and would fill the model's window as one of them."""
-
-UNPRINTABLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\x{feff}]"
-"""Control characters, except tab and line breaks, and the mark of byte order."""
-
-TURN_MARKS = r"<\|[a-zA-Z_0-9]{1,40}\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]"
-"""By these tokenizers of chat models know where a turn ends, also inside a prompt."""
 
 EMPTY = "the answer is empty"
 
@@ -65,7 +60,7 @@ class TextbookPrompts(Map):
     max_seed_words: int
     """Of a seed, whatever its template allows: what fits the model's context."""
 
-    code: ClassVar[int] = 2
+    code: ClassVar[int] = 3
     derives: ClassVar[bool] = True
     imports: ClassVar[tuple[str, ...]] = ("numba",)
     writes: ClassVar[pa.Schema] = PROMPT
@@ -117,13 +112,6 @@ class TextbookPrompts(Map):
                     }
                 )
         return pa.Table.from_pylist(rows, pa.schema([*self.writes, REASON]))
-
-
-def cleaned(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Stripped texts with line feeds alone for line breaks, nothing unprintable and no marks of turns."""
-    text = pc.replace_substring_regex(text, r"\r\n?", "\n")
-    text = pc.replace_substring_regex(pc.replace_substring_regex(text, UNPRINTABLE, ""), TURN_MARKS, " ")
-    return pc.utf8_trim_whitespace(text)
 
 
 def opening(text: str, max_words: int) -> str:

@@ -7,7 +7,8 @@ Speed: the same random model whose answers never end by themselves, the same pro
 the same cores (or GPU); all sides in turn, medians of three. Ours is timed from the table of prompts to the committed
 parts, vLLM around `LLM.generate` in a process of its own with the number of threads that suits it best. The start of
 an engine is told apart: `ratio` is of steady work, `end_to_end_ratio` has both. Faults: the engine and the actor around
-it killed in turn, three times within a run, on both ways. Load: twice as many clients as the server works on at a time.
+it killed in turn, three times within a run, on both ways, against the answers of an undisturbed run; any row lost,
+swapped or journaled twice is a fault. Load: twice as many clients as the server lets in, so that it must refuse some.
 """
 
 import argparse
@@ -23,9 +24,11 @@ from rich.table import Table as Grid
 
 from hare_ray.hardware import cores, machine
 from hare_ray.on_ray import start
+from hare_ray.synth.door import WAITING
 from hare_ray.synth.server import CPU_SEQUENCES, GPU_SEQUENCES
 from tests.bench.synth_arms import LARGE, MEDIUM, SMALL, Took, Work, batch, best_threads, endless, lines, offline
 from tests.bench.synth_arms import serve as through_serve
+from tests.bench.synth_faults import asked as answers_of
 from tests.bench.synth_faults import faults, load
 from tests.synth.stages import TinyMistral
 
@@ -47,9 +50,11 @@ class Size:
 
 
 TINY = Size(SMALL, 64, 50, 1, 300, 5.0, probe=False)
-ON_CPU = Size(MEDIUM, 160, 200, 3, 2000, 30.0, probe=True)
-ON_GPU = Size(LARGE, 4096, 256, 3, 2000, 30.0, probe=False)
-FAULT_TOKENS = 40
+ON_CPU = Size(MEDIUM, 160, 200, 3, 2000, 20.0, probe=True)
+ON_GPU = Size(LARGE, 4096, 256, 3, 2000, 20.0, probe=False)
+FAULT_TOKENS = 20
+LOAD_TOKENS = 50
+"""So that on a CPU all that are inside are answered well within the load's last seconds."""
 
 
 def gpus() -> int:
@@ -70,8 +75,8 @@ def rates(took: list[Took]) -> dict[str, float]:
     }
 
 
-def speeds(work: Work, size: Size) -> tuple[dict[str, dict[str, float]], int, int]:
-    """Medians by side, rows lost by ours, and threads of vLLM offline."""
+def speeds(work: Work, size: Size) -> tuple[dict[str, dict[str, float]], dict[str, int], dict[str, int]]:
+    """Medians by side; rows lost by ours, and threads of vLLM offline; peak memory by side."""
     threads = best_threads(work, cores()) if size.probe else min(cores(), WORKERS) * (not work.gpus)
     took: dict[str, list[Took]] = {"batch": [], "serve": [], "vllm": []}
     for seed in range(size.rounds):
@@ -79,7 +84,17 @@ def speeds(work: Work, size: Size) -> tuple[dict[str, dict[str, float]], int, in
         took["vllm"].append(offline(work, [seed], threads)[0])
         took["serve"].append(through_serve(work, seed))
     lost = sum(one.lost for one in took["batch"] + took["serve"])
-    return {name: rates(rounds) for name, rounds in took.items()}, lost, threads
+    peaks = {name: round(max(one.peak_mib for one in rounds)) for name, rounds in took.items()}
+    medians = {name: rates(rounds) for name, rounds in took.items()}
+    return medians, {"rows_lost": lost, "vllm_threads": threads}, peaks
+
+
+def broken(folder: Path, model: Path, size: Size, accelerators: int) -> dict[str, object]:
+    """Faults of both ways."""
+    short = lines(folder, size.fault_rows, words=6)
+    work = Work(model, short, size.fault_rows, FAULT_TOKENS, accelerators, temperature=0.0)
+    undisturbed, _ = answers_of(work, "batch", seed=7, kills=False)
+    return {f"faults_{way}": faults(work, way, 7, undisturbed) for way in ("batch", "serve")}
 
 
 def main() -> int:
@@ -93,22 +108,20 @@ def main() -> int:
     start(WORKERS)
     quality: dict[str, object] = {}
     side: dict[str, dict[str, float]] = {}
+    peaks: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="hare-bench-") as name:
         folder = Path(name)
         model = endless(folder / "model", size.model, accelerators)
         if asked.only in (None, "speed"):
             work = Work(model, lines(folder / "prompts", size.rows), size.rows, size.max_tokens, accelerators)
-            side, lost, threads = speeds(work, size)
-            quality |= {"rows_lost": lost, "vllm_threads": threads, "by_side": side}
+            side, told, peaks = speeds(work, size)
+            quality |= {**told, "by_side": side}
         if asked.only in (None, "faults"):
             small = endless(folder / "small", SMALL, accelerators) if size.model != SMALL else model
-            short = lines(folder / "short", size.fault_rows, words=6)
-            broken = Work(small, short, size.fault_rows, FAULT_TOKENS, accelerators)
-            for way in ("batch", "serve"):
-                quality[f"faults_{way}"] = faults(broken, way, seed=7)
+            quality |= broken(folder / "short", small, size, accelerators)
         if asked.only in (None, "load"):
-            some = Work(model, folder, 0, size.max_tokens, accelerators)
-            clients = 2 * (GPU_SEQUENCES if accelerators else CPU_SEQUENCES)
+            some = Work(model, folder, 0, LOAD_TOKENS, accelerators)
+            clients = 2 * (1 + WAITING) * (GPU_SEQUENCES if accelerators else CPU_SEQUENCES)
             quality["load"] = load(some, clients, size.load_seconds)
     said: dict[str, object] = {"bench": "synth", "unit": "tokens/s"}
     if side:
@@ -121,7 +134,7 @@ def main() -> int:
         quality["end_to_end_ratio"] = ours["end_to_end"] / theirs["end_to_end"]
         said |= {"ours": ours["tokens_per_second"], "peers": {"vllm": theirs["tokens_per_second"]}}
         said["ratio"] = ours["tokens_per_second"] / theirs["tokens_per_second"]
-    print(json.dumps({**said, "quality": quality, "machine": machine()}))
+    print(json.dumps({**said, "quality": quality, "peak_mb": peaks, "machine": machine()}))
     return 0
 
 

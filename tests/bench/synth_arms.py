@@ -1,7 +1,6 @@
 """What `tests.bench.synth` compares: the model, the prompts, and the three ways to have them answered."""
 
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -9,8 +8,10 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import psutil
 
 from hare_ray.engine import run
 from hare_ray.on_ray import OnRay
@@ -19,6 +20,7 @@ from hare_ray.stage import Source
 from hare_ray.synth.generate import Generate, request_seed
 from hare_ray.synth.prompt import ERROR
 from hare_ray.synth.server import Server, engine_arguments
+from tests.bench.watched import Peak
 from tests.synth.stages import WORDS, LinesAsPrompts, TinyMistral, answers, save_tiny_mistral
 
 PEER_SIDE = Path(__file__).parent / "peers" / "vllm_offline.py"
@@ -26,15 +28,16 @@ TEMPERATURE, TOP_P = 0.8, 0.95
 PARTS = 4
 WARM_ROWS = 4
 LINGER_SECONDS = 120.0
+PROBE_ROWS, PROBE_TOKENS = 32, 100
 
 SMALL = TinyMistral(layers=4, hidden=256, heads=4, kv_heads=2, vocabulary=4096, context=1024)
 MEDIUM = TinyMistral(layers=8, hidden=512, heads=4, kv_heads=4, vocabulary=4096, context=1024)
 """22 M parameters."""
 LARGE = TinyMistral(
     layers=HARE_1B.layers, hidden=HARE_1B.hidden, heads=HARE_1B.heads, kv_heads=HARE_1B.kv_heads,
-    vocabulary=HARE_1B.vocabulary, context=2048,
+    vocabulary=HARE_1B.vocabulary, context=2048, mlp=HARE_1B.mlp_hidden,
 )  # fmt: skip
-"""About the 1 B of HARE; its inner layers are a third narrower."""
+"""The 1 B of HARE."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Work:
     rows: int
     max_tokens: int
     gpus: int
+    temperature: float = TEMPERATURE
 
     @property
     def server(self) -> Server:
@@ -59,8 +63,8 @@ class Work:
         return Generate(
             label=f"{kind}_answers", prompts=LinesAsPrompts(label=f"{kind}_prompts", files=source),
             model=Source(label="llm", location=str(self.model)), llm="",
-            chat=False, max_tokens=self.max_tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=seed, through=through,
-            gpus=self.gpus, linger_seconds=linger,
+            chat=False, max_tokens=self.max_tokens, temperature=self.temperature, top_p=TOP_P, seed=seed,
+            through=through, gpus=self.gpus, linger_seconds=linger,
         )  # fmt: skip
 
 
@@ -71,9 +75,12 @@ class Took:
     start_seconds: float
     """Of all that is no steady work: start and end of the engine and of the run."""
     seconds: float
-    """Of steady work: from the first prompt asked to the last part committed, or answer given."""
+    """Of steady work: from the first prompt asked (serve: from the start of a run that finds the server warm) to the
+    last part committed (vLLM: to the last answer)."""
     tokens: int
     rows: int
+    peak_mib: float
+    """Of all processes of the side."""
     lost: int = 0
 
 
@@ -132,7 +139,7 @@ class FirstAsked(threading.Thread):
     def run(self) -> None:
         """Until it is there."""
         while not self.ended.wait(0.02):
-            if self.place.is_dir() and any(path.name[0].isdigit() for path in self.place.iterdir()):
+            if any(self.place.glob("*/0*")):
                 self.at = time.time()
                 return
 
@@ -144,15 +151,19 @@ def offline(work: Work, seeds: list[int], threads: int) -> list[Took]:
     with tempfile.TemporaryDirectory() as name:
         job = Path(name) / "job.json"
         engine = {**engine_arguments(work.server), "distributed_executor_backend": "uni"}
-        sampling = {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": work.max_tokens}
+        sampling = {"temperature": work.temperature, "top_p": TOP_P, "max_tokens": work.max_tokens}
         told = {"model": str(work.model), "engine": engine, "environment": work.server.environment}
         told |= {"threads": threads, "sampling": sampling, "prompts": texts, "rounds": drawn}
         job.write_text(json.dumps(told))
-        side = subprocess.run([sys.executable, str(PEER_SIDE), str(job)], capture_output=True, text=True)
+        side = subprocess.Popen(
+            [sys.executable, str(PEER_SIDE), str(job)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        with Peak(side.pid) as peak:
+            out, wrong = side.communicate()
     if side.returncode:
-        raise RuntimeError(f"{PEER_SIDE.name} failed:\n{side.stderr[-3000:]}")
-    said = json.loads(side.stdout.strip().split("\n")[-1])
-    return [Took(said["start_seconds"], one["seconds"], one["tokens"], work.rows) for one in said["rounds"]]
+        raise RuntimeError(f"{PEER_SIDE.name} failed:\n{wrong[-3000:]}")
+    said, mib = json.loads(out.strip().split("\n")[-1]), peak.tree_mib
+    return [Took(said["start_seconds"], one["seconds"], one["tokens"], work.rows, mib) for one in said["rounds"]]
 
 
 def batch(work: Work, seed: int) -> Took:
@@ -163,13 +174,11 @@ def batch(work: Work, seed: int) -> Took:
     first = FirstAsked(root, stage)
     began = time.time()
     first.start()
-    run(stage, root=str(root), executor=OnRay)
+    with Peak(psutil.Process().pid) as peak:
+        run(stage, root=str(root), executor=OnRay)
     whole = time.time() - began
     first.ended.set()
-    seconds = committed(root, stage) - first.at
-    took = Took(whole - seconds, seconds, *counted(str(root), stage))
-    shutil.rmtree(root)
-    return took
+    return took_by(root, stage, whole, committed(root, stage) - first.at, peak.tree_mib)
 
 
 def serve(work: Work, seed: int) -> Took:
@@ -179,29 +188,24 @@ def serve(work: Work, seed: int) -> Took:
     stage = work.stage("serve", seed)
     run(stage.prompts, root=str(root), executor=OnRay)
     began = time.time()
-    run(work.stage("serve", seed, few, LINGER_SECONDS), root=str(root), executor=OnRay)
-    warm = time.time()
-    run(stage, root=str(root), executor=OnRay)
+    with Peak(psutil.Process().pid) as peak:
+        run(work.stage("serve", seed, few, LINGER_SECONDS), root=str(root), executor=OnRay)
+        warm = time.time()
+        run(stage, root=str(root), executor=OnRay)
     whole = time.time() - began
-    seconds = committed(root, stage) - warm
-    took = Took(whole - seconds, seconds, *counted(str(root), stage))
+    return took_by(root, stage, whole, committed(root, stage) - warm, peak.tree_mib)
+
+
+def took_by(root: Path, stage: Generate, whole: float, steady: float, mib: float) -> Took:
+    """Our side, of a run in a root that is then deleted."""
+    tokens, rows, lost = counted(str(root), stage)
     shutil.rmtree(root)
-    return took
+    return Took(whole - steady, steady, tokens, rows, mib, lost)
 
 
 def best_threads(work: Work, cores: int) -> int:
     """The number of threads with which vLLM offline is fastest on this machine's CPU."""
-    probe = Work(work.model, work.prompts, min(work.rows, 64), work.max_tokens // 2, work.gpus)
     if work.gpus:
         return 0
-    return min({1, cores}, key=lambda threads: offline(probe, [0, 1], threads)[-1].seconds)
-
-
-def told(took: list[Took]) -> list[dict[str, float]]:
-    """Rounds for the record."""
-    return [asdict(one) for one in took]
-
-
-def set_threads() -> None:
-    """Leave the threads of our sides to the engine, as a user of the command line does."""
-    os.environ.pop("OMP_NUM_THREADS", None)
+    probe = replace(work, rows=min(work.rows, PROBE_ROWS), max_tokens=min(work.max_tokens, PROBE_TOKENS))
+    return min({1, cores}, key=lambda threads: offline(probe, [0], threads)[0].seconds)

@@ -1,6 +1,8 @@
 """D2 and D3 of the recipe itself, written by whatever answers at an OpenAI-compatible address."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,6 +32,10 @@ CHAPTER = (
 )
 
 
+PAGES = 36
+"""Over three topics, in each of which templates take turns: a dozen turns reach questions and blanks."""
+
+
 class Trained(Make):
     """The model of stage 1, which is not asked."""
 
@@ -51,20 +57,36 @@ class D1(Map):
                     "id": xxhash.xxh3_128_digest(str(n).encode()), "url": f"https://a.example/{n}", "file": "f",
                     "offset": n, "title": f"Harbour {n}", "text": PAGE.format(n=n), "cluster": n % 3, "reason": None,
                 }
-                for n in range(12)
+                for n in range(PAGES)
             ]  # fmt: skip
             return pa.Table.from_pylist(rows, schema=pa.schema([*self.writes, REASON]))
 
         return made
 
 
-def answer(asked: Asked) -> Say:
-    """A chapter; where JSON is asked for, a question and its answer, which is right for some of the tasks only."""
-    said = usual(asked)
-    item = {"question": "What did the keepers trim every four hours?", "answer": "the wick"}
-    text = json.dumps(item) if "JSON" in asked.prompt else CHAPTER
-    said.body["choices"][0]["message"]["content"] = text
-    return said
+ITEMS = (
+    {"question": "What did the keepers trim every four hours?", "answer": "the wick"},
+    {"sentence": "Their keepers trimmed the ____ every four hours.", "answer": "wick"},
+    {"title": "Lighthouses and Their Keepers"},
+    {},
+)
+"""Answers by their keys; PAGE says them and CHAPTER does not, the title apart. The last is for all other tasks."""
+
+
+def answering(again: str):
+    """A chapter; where JSON is asked for, one of ITEMS; what is asked a second time gets `again`."""
+
+    def answer(asked: Asked) -> Say:
+        said = usual(asked)
+        text = CHAPTER
+        if "response_format" in asked.body:
+            keys = asked.body["response_format"]["json_schema"]["schema"]["properties"].keys()
+            item = next((item for item in ITEMS if item.keys() == keys), ITEMS[-1])
+            text = json.dumps({"answer": again} if keys == {"answer"} else item)
+        said.body["choices"][0]["message"]["content"] = text
+        return said
+
+    return answer
 
 
 @pytest.fixture
@@ -76,28 +98,49 @@ def rows(root: Path, name: str) -> list[dict]:
     return [row for file in sorted((root / name).glob("*/part-*.parquet")) for row in pq.read_table(file).to_pylist()]
 
 
-def test_the_recipes_prompts_go_to_the_endpoint_and_good_answers_become_documents(recipe, tmp_path):
-    scale = recipe["scale_of"]("smoke")
+def books(root: Path) -> dict[str, int]:
+    """Of the second answers."""
+    return json.loads((root / "d3_confirmed" / "manifest.json").read_text())["books"]
+
+
+def written_by(recipe, root: Path, again: str) -> tuple[list[str], list[dict], list[dict], Counter]:
+    """Requests, texts of D2, items of the LLM in D3, and why others are not there."""
+    scale = replace(recipe["scale_of"]("smoke"), prompts=(8, 2 * PAGES))
     with FakeOpenAI() as server:
-        server.script = answer
+        server.script = answering(again)
         llm = writer(f"{server.url}#fake", Trained())
         d1 = D1(label="d1", files=Numbers())
         d2 = recipe["textbooks"](d1, llm, scale).verified
         d3 = recipe["tasks"](d1, d2, llm, scale).verified
-        run(d1, d2, d3, root=str(tmp_path))
+        run(d1, d2, d3, root=str(root))
         asked = [json.dumps(one.body) for one in server.asked]
-    texts, items = rows(tmp_path, "d2_verified"), rows(tmp_path, "d3_verified")
+    items = rows(root, "d3_verified")
+    assert {row["file"] for row in items} >= {"rules", "instructions.jsonl"}
+    reasons = Counter(
+        row["reason"] for file in root.glob("d3_written/*/ledger-*") for row in pq.read_table(file).to_pylist()
+    )
+    return asked, rows(root, "d2_verified"), [row for row in items if row["file"] == "synthetic"], reasons
+
+
+def test_the_recipes_prompts_go_to_the_endpoint_and_good_answers_become_documents(recipe, tmp_path):
+    asked, texts, written, reasons = written_by(recipe, tmp_path, "the wick")
     assert len(texts) == 8
     assert {row["text"] for row in texts} == {CHAPTER}
     assert {row["topic"] for row in texts} == {0, 1, 2}
-    assert len(asked) == 8 + 4
     assert all('"model": "fake"' in body and '"messages"' in body for body in asked)
     assert sum("Lighthouses were built" in body for body in asked) >= 8
-    written = [row for row in items if row["file"] == "synthetic"]
-    assert all("the wick" in row["text"] and row["template"].startswith("question") for row in written)
-    assert {row["file"] for row in items} >= {"rules", "instructions.jsonl"}
-    reasons = {
-        row["reason"] for file in tmp_path.glob("d3_written/*/ledger-*") for row in pq.read_table(file).to_pylist()
-    }
-    assert len(written) + sum(len(pq.read_table(f)) for f in tmp_path.glob("d3_written/*/ledger-*")) == 4
-    assert reasons <= {"missing_key", "copied", "not_grounded"}
+    templates = Counter(row["template"] for row in written)
+    assert {"definition", "cloze", "title"} <= set(templates)
+    assert len(written) + reasons.total() == 8 + PAGES
+    confirmed = [row for row in written if not row["template"].startswith("title")]
+    assert all("wick" in row["text"] and "harbour" in row["seed"] for row in confirmed)
+    assert books(tmp_path)["confirmed"] == len(confirmed)
+    assert len(asked) == 8 + (8 + PAGES) + len(confirmed)  # D2, D3, and what was asked again
+    assert set(reasons) <= {"not_json", "missing_key", "not_grounded"}
+
+
+def test_what_a_second_answer_does_not_confirm_is_refused(recipe, tmp_path):
+    _, _, written, reasons = written_by(recipe, tmp_path, "They painted the doors of the harbour.")
+    assert {row["template"].split("_")[0] for row in written} == {"title"}  # which nobody asks again
+    assert reasons["not_confirmed"] == books(tmp_path)["not_confirmed"] > 0
+    assert books(tmp_path)["confirmed"] == 0

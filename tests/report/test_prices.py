@@ -6,7 +6,7 @@ import pytest
 
 from hare_ray.priors.prices import Prices, load_prices
 from hare_ray.priors.reading import parse
-from hare_ray.report.cost import cost
+from hare_ray.report.cost import cost, per_million
 from hare_ray.report.reading import Run
 from hare_ray.report.ways import Count
 from hare_ray.store import Root
@@ -54,7 +54,8 @@ def test_an_endpoint_costs_its_tokens_and_a_core_its_hours_where_they_have_price
     total = Count(asked=10, prompt_tokens=2_000_000, completion_tokens=1_000_000, accepted=5, accepted_tokens=500_000)
     remote = cost(run({"endpoint": 1, "milliseconds": 1}), "answers", "Qwen/Qwen3-8B", total, prices(QWEN))
     assert remote.money == pytest.approx(2 * 0.05 + 0.2)
-    assert remote.per_million == pytest.approx(0.6)
+    assert per_million([remote], total.accepted_tokens).money == pytest.approx(0.6)
+    assert "start of the model" not in remote.assumed
     cores = prices("core_per_hour: 0.04", "core_per_hour: null")
     assert cost(run({}), "answers", "m", total, cores).money == pytest.approx(0.04 * 4 * 2)
     named = cost(run({"gpus": 3}, {"accelerator": "NVIDIA H200"}), "answers", "m", total, load_prices())
@@ -62,4 +63,4 @@ def test_an_endpoint_costs_its_tokens_and_a_core_its_hours_where_they_have_price
     assert "did not record" not in named.assumed
     nothing = cost(run({"gpus": 3}), "answers", "m", Count(asked=10, completion_tokens=100), load_prices())
     assert nothing.money is not None
-    assert nothing.per_million is None
+    assert per_million([nothing], 0).money is None

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from hare_ray.catalog import place
 from hare_ray.manifest import load_all
 from hare_ray.report import render, write
 from hare_ray.report.closing import closing
+from hare_ray.report.cost import per_million
+from hare_ray.report.lineage import generates, generates_again
 from hare_ray.report.reading import Run
 from hare_ray.report.synthesis import Synthetic, synthesis
 from hare_ray.report.templates import upper_bound
+from hare_ray.report.words import duration
 from hare_ray.store import Root
 from tests.report.pages import Reader, plain, section
-from tests.report.written import TEMPLATES, TOLD, ran
+from tests.report.written import TEMPLATES, TOLD, TOLD_AGAIN, ran
 
 
 @pytest.fixture(scope="module")
@@ -151,13 +155,88 @@ def test_costs_follow_from_the_books_and_the_prices(folder: Path, tmp_path: Path
     now = 1 - TOLD["reused"] / found.prompts
     assert cost.tokens_per_second == found.tokens_per_second == pytest.approx(writing.completion_tokens * now / 20)
     assert cost.money == pytest.approx(2 * 2.5 * 20 / 3600 / now)
-    assert cost.per_million == pytest.approx(1e6 * 2 * 2.5 * 20 / 3600 / now / (found.accepted_tokens or 0))
-    assert "2.5 USD an hour for each of 2 H100" in plain(section(render(str(folder / "plain")), "synthesis"))
-    silent = corpus(ran(tmp_path, "plain", {})).writings[0].cost
-    assert (silent.money, silent.per_million, silent.accelerator_seconds) == (None, None, None)
-    assert "the start of the model included" in silent.assumed
-    assert silent.tokens_per_second is not None
-    assert f"{cost.tokens_per_second:,.0f} tokens/s" in plain(section(render(str(folder / "plain")), "synthesis"))
+    each, millions = found.ways[0].per_million, (found.accepted_tokens or 0) / 1e6
+    assert each.money == pytest.approx(2 * 2.5 * 20 / 3600 / now / millions)
+    assert (each.seconds, each.accelerator_seconds) == pytest.approx((20 / now / millions, 40 / now / millions))
+    text = plain(section(render(str(folder / "plain")), "synthesis"))
+    assert "2.5 USD for an hour of one H100" in text
+    assert "2 accelerators at most" in text
+    assert "the most that its replicas could hold" in text
+    assert "with the start of the model where it was not running yet" in text
+    assert f"{cost.tokens_per_second:,.0f} tokens/s" in text
+    (silent,) = corpus(ran(tmp_path, "plain", {})).writings
+    assert (silent.cost.money, silent.cost.accelerator_seconds) == (None, None)
+    assert "the start of the model included" in silent.cost.assumed
+    assert silent.cost.tokens_per_second is not None
+
+
+def test_a_run_on_cores_tells_seconds_for_a_million_accepted_tokens(tmp_path: Path) -> None:
+    found = corpus(ran(tmp_path, "plain", {"milliseconds": 3000, "accelerator_seconds": 0}))
+    each = found.ways[0].per_million
+    assert each.seconds == pytest.approx(3e6 / (found.accepted_tokens or 0))
+    assert (each.accelerator_seconds, each.money) == (None, None)
+    text = plain(section(render(str(tmp_path / "plain")), "synthesis"))
+    assert f"{duration(each.seconds)} per million accepted tokens of wall time" in text
+    assert "at most" not in text
+
+
+def test_accelerator_seconds_that_were_counted_are_what_is_charged(tmp_path: Path) -> None:
+    told = {"milliseconds": 20_000, "gpus": 8, "accelerator_seconds": 30}
+    (writing,) = corpus(ran(tmp_path, "plain", told)).writings
+    assert (writing.cost.accelerator_seconds, writing.cost.accelerators) == (30, 1.5)
+    assert writing.cost.money == pytest.approx(30 * 2.5 / 3600)
+    text = plain(section(render(str(tmp_path / "plain")), "synthesis"))
+    assert "1.5 accelerators on average" in text
+    assert "could hold" not in text
+
+
+def test_second_questions_cost_their_branch_and_are_no_way_of_writing(folder: Path, tmp_path: Path) -> None:
+    root, alone = ran(tmp_path, "plain", None, "a/writer-8B", "again"), corpus(folder / "plain")
+    found = corpus(root)
+    assert (found.prompts, found.accepted, found.sentence) == (alone.prompts, alone.accepted, None)
+    assert found.of_models == alone.of_models
+    assert [way.title for way in found.ways] == ["by a/writer-8B"]
+    (again,) = found.ways[0].again
+    answers = [row for row in rows(root, "again") if row["finish"] != "not_asked"]
+    assert 0 < len(answers) < found.prompts
+    assert (again.stage, again.prompts) == ("again", len(answers))
+    assert again.completion_tokens == sum(row["completion_tokens"] for row in answers)
+    assert again.finishes == Counter(row["finish"].partition(":")[0] for row in answers)
+    seconds, held = TOLD_AGAIN["milliseconds"] / 1000, TOLD_AGAIN["accelerator_seconds"]
+    assert (again.cost.seconds, again.cost.accelerator_seconds) == (seconds, held)
+    millions, first = (found.accepted_tokens or 0) / 1e6, alone.ways[0].per_million
+    each = found.ways[0].per_million
+    assert first.seconds is not None
+    assert first.accelerator_seconds is not None
+    assert first.money is not None
+    assert each.seconds == pytest.approx(first.seconds + seconds / millions)
+    assert each.accelerator_seconds == pytest.approx(first.accelerator_seconds + held / millions)
+    assert each.money == pytest.approx(first.money + held * 2.5 / 3600 / millions)
+    html = render(str(root))
+    text = plain(section(html, "synthesis"))
+    assert Reader(html).open == []
+    assert text.count("Written by ") == 1
+    assert f"tokens of second questions {len(answers):,} asked about these answers, 5.0 s" in text
+    assert text.count("second questions included") == 2
+    write(str(root))
+    told = f"- Second questions to a/writer-8B (stage `again`): {len(answers):,} about answers"
+    assert told in (root / "DATASET_CARD.md").read_text()
+
+
+def test_second_questions_go_with_the_writer_whose_answers_they_are_about(tmp_path: Path) -> None:
+    run = Run.of(str(ran(tmp_path, "plain", None, "a/writer-8B", "other_again", "again")))
+    assert sorted(generates(run, "asked")) == ["answers", "other"]
+    assert generates_again(run, "asked") == {"again": "answers", "other_again": "other"}
+    assert generates_again(run, "docs") == {}
+
+
+def test_a_million_tokens_have_no_cost_where_that_of_second_questions_is_not_known(folder: Path) -> None:
+    cost = corpus(folder / "plain").writings[0].cost
+    unknown = replace(cost, seconds=None, accelerator_seconds=None, money=None)
+    found = per_million([cost, unknown], 10)
+    assert (found.seconds, found.accelerator_seconds, found.money, found.whole_money) == (None, None, None, None)
+    assert per_million([cost], 0).whole_money == cost.money
+    assert per_million([], 10).money is None
 
 
 def test_answers_that_were_all_there_before_took_no_time_and_an_unpriced_endpoint_no_money(tmp_path: Path) -> None:

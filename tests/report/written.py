@@ -11,6 +11,7 @@ from hare_ray import engine
 from hare_ray.gather import Desk
 from hare_ray.schema import DETAIL, REASON
 from hare_ray.stage import Annotate, Files, Gather, Keep, Map, PartFunction, Rebalance, Source, Stage, Table
+from hare_ray.synth.confirm import CHECK
 from hare_ray.synth.diversity import Diversity
 from hare_ray.synth.prompt import GENERATED, PROMPT, WRITTEN, prompt_id, prompt_url
 from hare_ray.synth.textbook import Textbook
@@ -63,14 +64,36 @@ class Generate(Gather):
 
     def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
         draw = row["id"][0]
+        if row["prompt"] is None:
+            none = {"prompt_tokens": 0, "completion_tokens": 0}
+            return {"answer": None, "finish": "not_asked", "request": row["id"], **none}
         came = {"prompt_tokens": 50, "request": row["id"], "finish": "stop", "completion_tokens": 40 + draw % 7}
         if draw % 16 == 0:
             return came | {"answer": None, "finish": "error: the server was away", "completion_tokens": 0}
-        bad = (row["template"] == "broken" and draw % 3) or draw % 11 == 0
+        bad = (row.get("template") == "broken" and draw % 3) or draw % 11 == 0
         text = (
-            "I am sorry, I cannot." if bad else f"A text of {row['template']} from {row['id'].hex()}. " + "Word. " * 90
+            "I am sorry, I cannot."
+            if bad
+            else f"A text of {row.get('template')} from {row['id'].hex()}. " + "Word. " * 90
         )
         return came | {"answer": text}
+
+
+class CheckPrompts(Annotate):
+    """A second question about every third answer."""
+
+    prompts: Table
+    answers: Table
+    writes: ClassVar[pa.Schema] = CHECK
+
+    def prepare(self, files: Files) -> PartFunction:
+        def check(prompts: pa.Table, answers: pa.Table) -> pa.Table:
+            given = zip(prompts["id"].to_pylist(), answers["answer"].to_pylist(), strict=True)
+            asked = [(key, f"Is it so? {answer}" if key[2] % 3 == 0 else None) for key, answer in given]
+            rows = [{"id": xxhash.xxh3_128_digest(key), "prompt": text} for key, text in asked]
+            return pa.Table.from_pylist(rows, schema=CHECK)
+
+        return check
 
 
 class Items(Map):
@@ -132,10 +155,14 @@ class Unlucky(Annotate):
 
 
 TOLD = {"reused": 180, "retried": 4, "milliseconds": 20_000, "gpus": 2}
+TOLD_AGAIN = {"retried": 1, "milliseconds": 5_000, "accelerator_seconds": 8}
 
 
 def stages(folder: Path, told: dict[str, int] | None = None, llm: str = "a/writer-8B") -> dict[str, Stage]:
-    """`plain`: one way of writing; `joined`: the same with rules and open data; `packed`: never written by itself."""
+    """`plain`: one way of writing; `joined`: the same with rules and open data; `packed`: never written by itself.
+
+    `again` are second questions about the answers of `plain`, `other_again` about those of another writer.
+    """
     crawl = folder / "crawl"
     if not crawl.exists():
         crawl.mkdir()
@@ -157,10 +184,17 @@ def stages(folder: Path, told: dict[str, int] | None = None, llm: str = "a/write
     joined = Keep(label="joined", docs=both, verdicts=(sorry, unlucky))
     diverse = Diversity(prompts=asked, texts=plain, embeddings=None, sample=40)
     packed = Pack(label="packed", docs=plain, sequence_tokens=64)
-    return {"plain": plain, "joined": joined, "packed": packed, "diversity": diverse}
+    checks = CheckPrompts(label="checks", prompts=asked, answers=answers)
+    again = Generate(label="again", prompts=checks, llm=llm, told=TOLD_AGAIN)
+    other = Generate(label="other", prompts=asked, llm="a/judge-1B", told={})
+    other_checks = CheckPrompts(label="other_checks", prompts=asked, answers=other)
+    other_again = Generate(label="other_again", prompts=other_checks, llm=llm, told={})
+    made = {"plain": plain, "joined": joined, "packed": packed, "diversity": diverse}
+    return {**made, "again": again, "other_again": other_again}
 
 
-def ran(folder: Path, last: str, told: dict[str, int] | None = None, llm: str = "a/writer-8B") -> Path:
-    """The root of a run of one of these."""
-    engine.run(stages(folder, told, llm)[last], root=str(folder / last))
+def ran(folder: Path, last: str, told: dict[str, int] | None = None, llm: str = "a/writer-8B", *more: str) -> Path:
+    """The root of a run of one of these, and of `more` of them."""
+    made = stages(folder, told, llm)
+    engine.run(made[last], *(made[name] for name in more), root=str(folder / last))
     return folder / last

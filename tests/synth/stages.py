@@ -52,8 +52,8 @@ class DyingClient(Generate):
     marker: str
     unidentified: ClassVar[frozenset[str]] = Generate.unidentified | {"marker"}
 
-    def gather(self, desk: Desk) -> None:
-        super().gather(_Dying(**{name: getattr(desk, name) for name in desk.__dataclass_fields__}))
+    def gather(self, desk: Desk) -> dict[str, int]:
+        return super().gather(_Dying(**{name: getattr(desk, name) for name in desk.__dataclass_fields__}))
 
 
 class _Dying(Desk):
@@ -75,6 +75,8 @@ class TinyMistral(Make):
     kv_heads: int
     vocabulary: int
     context: int
+    mlp: int | None = None
+    """Width of the inner layer; None: twice `hidden`."""
 
     def make(self, desk: Desk) -> dict[str, int]:
         save_tiny_mistral(desk.folder, self)
@@ -104,7 +106,7 @@ def save_tiny_mistral(folder: Path, size: TinyMistral) -> None:
     config = MistralConfig(
         vocab_size=size.vocabulary,
         hidden_size=size.hidden,
-        intermediate_size=2 * size.hidden,
+        intermediate_size=size.mlp or 2 * size.hidden,
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
         num_key_value_heads=size.kv_heads,

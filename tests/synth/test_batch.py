@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +22,14 @@ from hare_ray.gather import Desk
 from hare_ray.on_ray import OnRay, start
 from hare_ray.stage import Source
 from hare_ray.store import Root
+from hare_ray.synth.batch_keeping import lacking, told_while_waiting
 from hare_ray.synth.batch_notes import KILLER, SUSPECT_DEATHS, Notes
 from hare_ray.synth.generate import NOT_ASKED, Generate
 from hare_ray.synth.journal import answered
+from hare_ray.synth.prompts_left import EMPTY_PROMPT
+from hare_ray.synth.server import Server
 from tests.synth.batch_stages import MODEL, sampled, written
+from tests.synth.processes import ours
 from tests.synth.stages import WORDS, TinyMistral, answers, save_tiny_mistral
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -58,27 +63,13 @@ def texts(count: int, seed: int) -> list[str]:
     return [f"{seed} {row} " + " ".join(draw.choices(WORDS, k=6)) for row in range(count)]
 
 
-def processes(title: str) -> list[int]:
-    """Numbers of the processes with this in their title."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                line = (process / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if title.encode() in line:
-                found.append(int(process.name))
-    return found
-
-
 def greedy(folder: Path, prompts: list[str]) -> list[str]:
     """What transformers makes of the model."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     made = []
     for text in prompts:
         asked = tokenizer(text, return_tensors="pt")
@@ -127,18 +118,34 @@ def test_answers_are_those_of_transformers_and_each_row_has_its_own_fate(cluster
     assert short["finish"] in ("stop", "length")
     for row in rows[3]:
         validate(json.loads(row["answer"]), SCHEMA)
-    assert all(row["finish"].startswith("error: ") for row in rows[4])
+    odd, empty = rows[4]
+    assert odd["finish"].startswith("error: ") and "empty" not in odd["finish"]
+    assert empty["finish"] == EMPTY_PROMPT.finish
+    books = json.loads((root / stage.name / "manifest.json").read_text())["books"]
+    assert (books["retried"], books["errors"], books["not_asked"]) == (0, 3, 1) and 16 < books["in_flight"] <= 71
     import ray
 
     assert ray.available_resources()["CPU"] == 2
 
 
 def kill(root: Path, stage: Generate, row: int, done: threading.Event) -> None:
-    """Kill the engine while it works, the actor of the next one, and whatever engine is asked `row` alone."""
-    place = root / stage.name / stage.fingerprint[:12] / "scratch" / "asked"
-    titles, earlier = ["VLLM::EngineCor", "MapWorker"], {path.name for path in place.glob("0*")}
+    """Kill the engine while it works, the actor of the next one, and whatever engine is asked `row` alone.
+
+    Before, as if the engine had died of that row some times, once with it alone.
+    """
+    asked = root / stage.name / stage.fingerprint[:12] / "scratch" / "asked"
+    earlier = {path.name for path in asked.glob("*")}
+    while not (runs := {path.name for path in asked.glob("*")} - earlier):
+        if done.wait(0.1):
+            return
+    (run,) = runs  # its first note is of the engine's start, before which nothing is asked
+    notes = Notes(desk_of(root, stage), run)
+    for _ in range(SUSPECT_DEATHS):
+        notes.begin(0, np.array([row - 1, row], np.int32), alone=False)
+    notes.begin(0, np.array([row], np.int32), alone=True)
+    titles, seen = ["VLLM::EngineCor", "MapWorker"], {path.name for path in (asked / run).glob("0*")}
     while not done.wait(0.1):
-        new = {path.name for path in place.glob("0*")} - earlier
+        new = {path.name for path in (asked / run).glob("0*")} - seen
         if any(name.startswith(f"00000-{row:09d}-{row:09d}-alone") for name in new):
             title = "VLLM::EngineCor"
         elif titles and any("among" in name for name in new):
@@ -146,10 +153,10 @@ def kill(root: Path, stage: Generate, row: int, done: threading.Event) -> None:
             title = titles.pop(0)
         else:
             continue
-        for process in processes(title):
+        for process in ours(title):
             os.kill(process, signal.SIGKILL)
         done.wait(3)
-        earlier |= {path.name for path in place.glob("0*")}
+        seen |= {path.name for path in (asked / run).glob("0*")}
 
 
 def answered_until_killed(root: Path, prompts: Path, stage: Generate) -> list[list[dict]]:
@@ -160,7 +167,7 @@ def answered_until_killed(root: Path, prompts: Path, stage: Generate) -> list[li
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     driver = subprocess.Popen(
         [sys.executable, "-m", "tests.synth.batch_stages", str(root), str(prompts)],
-        env={**os.environ, "RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "token"},
+        env={**os.environ, "RAY_ADDRESS": str(cluster.address), "RAY_AUTH_MODE": "token"},
     )
     try:
         until = time.monotonic() + 240
@@ -175,16 +182,6 @@ def answered_until_killed(root: Path, prompts: Path, stage: Generate) -> list[li
     return [answered(desk, part).to_pylist() for part in range(len(ROWS))]
 
 
-def note_deaths(root: Path, stage: Generate, row: int) -> None:
-    """As if the engine had died of `row` of part 0 some times, once with it alone; what is noted else is taken back."""
-    notes = Notes(desk_of(root, stage))
-    for path in (root / stage.name / stage.fingerprint[:12] / "scratch" / "asked").glob("*"):
-        path.unlink()
-    for _ in range(SUSPECT_DEATHS):
-        notes.begin(0, np.array([row - 1, row], np.int32), alone=False)
-    notes.begin(0, np.array([row], np.int32), alone=True)
-
-
 def test_a_killed_driver_engine_and_actor_and_a_prompt_that_kills_still_give_each_row_once(cluster, tmp_path):
     import ray
 
@@ -194,7 +191,6 @@ def test_a_killed_driver_engine_and_actor_and_a_prompt_that_kills_still_give_eac
     before = answered_until_killed(root, tmp_path / "in", stage)
     assert sum(map(len, before)) < sum(ROWS)
     poison = max(set(range(ROWS[0])) - {row["row"] for row in before[0]})
-    note_deaths(root, stage, poison)
 
     start(2)
     done = threading.Event()
@@ -228,3 +224,29 @@ def test_a_model_that_cannot_start_ends_the_run_with_the_cause(cluster, tmp_path
     with pytest.raises((ValueError, FailedError), match=r"cannot start .*head_dim"):
         run(stage, root=str(tmp_path / "run"), executor=on_ray)
     assert time.monotonic() - began < 120
+
+
+def test_a_model_whose_answers_are_errors_ends_the_run_soon_and_keeps_none_of_them(cluster, tmp_path):
+    asked = written(tmp_path / "in", [{"prompt": text, "schema": "{no schema"} for text in texts(3000, 0)])
+    stage, root = sampled(asked), tmp_path / "run"
+    began = time.monotonic()
+    with pytest.raises((ValueError, FailedError), match=r"gave an error to .* is asked again"):
+        run(stage, root=str(root), executor=on_ray)
+    assert time.monotonic() - began < 120
+    assert len(answered(desk_of(root, stage), 0)) == 0
+    import ray
+
+    until = time.monotonic() + 20
+    while ray.available_resources().get("CPU") != 2:
+        assert time.monotonic() < until, "an engine goes on"
+        time.sleep(0.2)
+
+
+def test_what_an_engine_waits_for_is_said(cluster, tmp_path, caplog):
+    server = Server("model", "writer", gpus=1, replicas=1, cpus=1)
+    assert lacking(server) == "1 GPU; 0 of 0 are free"
+    assert lacking(Server("model", "writer", gpus=0, replicas=1, cpus=1)) == ""
+    desk = desk_of(tmp_path, sampled(written(tmp_path / "in", [])))
+    with caplog.at_level("WARNING", "hare_ray"), told_while_waiting(desk, "run", server):
+        time.sleep(0.5)
+    assert "writer: waiting for 1 GPU; 0 of 0 are free" in caplog.text

@@ -14,12 +14,12 @@ from hare_ray.store import Root
 from hare_ray.synth.batch_notes import ALONE_DEATHS, GROUP_ROWS, SUSPECT_DEATHS, Gate, Notes, suspect_groups
 
 
-def notes_at(folder) -> Notes:
+def notes_at(folder, run: str = "run") -> Notes:
     source = folder / "files"
     source.mkdir(exist_ok=True)
     (source / "a.txt").write_text("")
     desk = Desk(Source(label="stage", location=str(source)), Root(str(folder)), Catalog(), plain_map, folder)
-    return Notes(desk)
+    return Notes(desk, run)
 
 
 def rows(*numbers: int):
@@ -37,17 +37,25 @@ def test_a_note_that_was_not_taken_back_is_a_death_of_its_rows_alone(tmp_path):
     assert [found.tolist() for found in later.deaths(0, rows(3, 4))] == [[0, 0], [0, 0]]
 
 
-def test_a_new_run_forgets_why_the_last_one_ended_and_keeps_its_deaths(tmp_path):
+def test_starts_that_were_not_survived_are_counted_and_word_is_left(tmp_path):
     notes = notes_at(tmp_path)
-    assert notes.refused() == "" and notes.starting("a") == 0 and notes.starting("a") == 1 and notes.starting("b") == 0
+    assert not notes.begun() and notes.refused() == ""
+    assert notes.starting("a") == 0 and notes.starting("a") == 1 and notes.starting("b") == 0
+    assert notes.begun()
     notes.started("a")
     assert notes.starting("a") == 0 and notes.starting("b") == 1
     notes.refuse("no memory")
-    notes.begin(0, rows(7), alone=False)
     assert notes.refused() == "no memory"
-    notes.forget()
-    assert notes.refused() == "" and notes.starting("b") == 0
-    assert notes.deaths(0, rows(7))[0].tolist() == [1]
+
+
+def test_runs_that_were_interrupted_blame_nobody(tmp_path):
+    for number in range(1 + max(SUSPECT_DEATHS, ALONE_DEATHS)):
+        killed = notes_at(tmp_path, f"run{number}")
+        assert killed.refused() == "" and killed.starting("a") == 0
+        assert [found.tolist() for found in killed.deaths(0, rows(7, 8))] == [[0, 0], [0, 0]]
+        killed.begin(0, rows(7, 8), alone=False)
+        killed.begin(0, rows(7), alone=True)
+        killed.refuse("no memory")
 
 
 @settings(max_examples=8, deadline=None)

@@ -17,7 +17,8 @@ from hare_ray.priors.tasks import load_forms, load_templates
 from hare_ray.schema import REASON
 from hare_ray.stage import Files, Gather, Keep, Map, PartFunction, Source, Stage, Table
 from hare_ray.store import Root
-from hare_ray.synth.confirm import CHECK, NOT_CONFIRMED, SCHEMAS, CheckPrompts, Confirmed, against
+from hare_ray.synth.confirm import CHECK, NOT_CONFIRMED, OUTCOMES, SCHEMAS, CheckPrompts, Confirmed
+from hare_ray.synth.confirm_compare import against
 from hare_ray.synth.prompt import GENERATED, PROMPT
 from hare_ray.synth.tasks import Tasks
 
@@ -152,6 +153,20 @@ def told(kind: str, expected: str, answer: object) -> str | None:
         ("question_answering", "The mill was built by Jan Ros in 1912.", "Jan Ros built the mill."),
         ("question_answering", "1912", "It opened in 1912."),
         ("question_answering", "1,912 people", "There were 1912 people."),
+        ("question_answering", "three", "3"),
+        ("question_answering", "There were three mills.", "3 mills"),
+        ("question_answering", "The one who built it in 1912 was Jan Ros.", "Jan Ros built it in 1912 with 2 men."),
+        ("question_answering", "It wasn't built in Rome.", "It was not built in Rome."),
+        ("question_answering", "The wind doesn\u2019t turn it.", "The wind never turns it."),
+        ("question_answering", "It is No. 5 of the mills.", "Number 5 of the mills"),
+        ("question_answering", "It is written in C++.", "C++"),
+        ("question_answering", "the", "The."),
+        ("cloze", "oak", "the oak"),
+        ("cloze", "An oak tree", "oak tree."),
+        ("cloze", "three", "3"),
+        ("cloze", "C++", "c++."),
+        ("cloze", "the", "The"),
+        ("cloze", "well-known", "well known"),
     ],
 )
 def test_an_equal_answer_confirms(kind, expected, answer):
@@ -176,6 +191,19 @@ def test_an_equal_answer_confirms(kind, expected, answer):
         ("question_answering", "Jan Ros built the mill.", "unknown", "F1 of 0.00"),
         ("question_answering", "Jan Ros", {"name": "Jan Ros"}, "no second answer can be read"),
         ("cloze", "wheat", "", "no second answer can be read"),
+        ("cloze", "wheat", "  ", "no second answer can be read"),
+        ("question_answering", "It was not built in Rome.", "It was built in Rome.", "the first answer alone says no"),
+        ("question_answering", "It was built in Rome.", "It wasn't built in Rome.", "the second answer alone says no"),
+        ("question_answering", "The wind turns it.", "The wind never turns it.", "the second answer alone says no"),
+        ("question_answering", "With salt", "Without salt", "the second answer alone says no"),
+        ("question_answering", "three mills", "4 mills", "4 in the second answer, 3 in the first"),
+        ("question_answering", "one mill", "two mills", "2 in the second answer, 1 in the first"),
+        ("question_answering", "It was -5 degrees.", "It was 5 degrees.", "5 in the second answer, -5 in the first"),
+        ("cloze", "C++", "C#", "the second answer is 'C#', not 'C++'"),
+        ("cloze", "C++", "C", "not 'C++'"),
+        ("cloze", "-5", "5", "not '-5'"),
+        ("cloze", "an oak", "a beech", "not 'an oak'"),
+        ("cloze", "not", "never", "not 'not'"),
     ],
 )
 def test_another_answer_speaks_against_the_item(kind, expected, answer, detail):
@@ -210,7 +238,24 @@ def test_from_items_to_kept_items_with_the_reason_in_the_ledger(tmp_path):
     catalog = Catalog({items.fingerprint: place(Root(str(tmp_path)), manifests["tasks"])})
     written = catalog.read(items, 0)["template"].to_pylist()
     assert written == [TEMPLATES[kind].name for kind in ITEMS if kind != "cloze"]
-    assert manifests["confirmed"]["books"]["reasons"] == {NOT_CONFIRMED: 1}
+    books = manifests["confirmed"]["books"]
+    assert books["reasons"] == {NOT_CONFIRMED: 1}
+    assert {outcome: books[outcome] for outcome in OUTCOMES} == {
+        "confirmed": 2, "not_confirmed": 1, "unconfirmed": 1, "not_asked": 1,
+    }  # fmt: skip
+
+
+def test_outcomes_of_no_rows_are_none():
+    stage = Confirmed(checks=ASKED, answers=ANSWERS, min_f1=0.5)
+    assert stage.counts(stage.schema().empty_table()) == dict.fromkeys(OUTCOMES, 0)
+
+
+def test_other_checks_answers_and_a_threshold_that_is_none_are_refused():
+    other = Replies(label="other", prompts=Items(label="others", files=Source(location=__file__)), replies=())
+    with pytest.raises(ValueError, match="base"):
+        Confirmed(checks=ASKED, answers=other, min_f1=0.5)
+    with pytest.raises(ValueError, match=r"min_f1=1\.5"):
+        Confirmed(checks=ASKED, answers=ANSWERS, min_f1=1.5)
 
 
 def test_the_checks_are_of_known_tasks_and_show_all_slots():

@@ -124,7 +124,7 @@ def test_what_was_refused_is_in_the_ledger(tmp_path):
     assert set(reasons) == {
         ("no_answer", "error: no route to host", None),
         ("cut_to_nothing", None, "no end of a sentence"),
-        ("refusal", "I'm sorry", "I'm sorry, but I cannot write that."),
+        ("refusal", "I'm sorry but I cannot", "I'm sorry, but I cannot write that."),
     }
     assert len(reasons) == 26 - 11
 

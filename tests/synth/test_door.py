@@ -162,6 +162,7 @@ def test_a_dead_engine_is_a_503_and_no_500():
     for engine, reached in ((ready(500), 0), (ready(200), 0)):
         reply = asyncio.run(knock(Door(engine, 4, dead=lambda: True)))
         assert (reply.status, reply.header("retry-after")) == (503, str(RESTART_SECONDS))
+        assert reply.header("x-hare-lost") is None
         assert engine.asked == reached
 
 
@@ -175,32 +176,34 @@ def test_an_engine_that_dies_with_requests_inside_gives_them_503():
         engine.go.set()
         replies = await asyncio.gather(*tasks)
         assert {(reply.status, reply.header("retry-after")) for reply in replies} == {(503, str(RESTART_SECONDS))}
+        assert {reply.header("x-hare-lost") for reply in replies} == {"1"}
 
     asyncio.run(act())
 
 
 def test_an_error_of_a_living_engine_stays_what_it_is():
     reply = asyncio.run(knock(Door(ready(500), 4)))
-    assert (reply.status, reply.header("retry-after")) == (500, None)
+    assert (reply.status, reply.header("retry-after"), reply.header("x-hare-lost")) == (500, None, None)
 
 
 def test_closing_drops_those_who_wait_or_lets_them_finish():
-    async def act(drop: bool) -> set[int]:
+    async def act(drop: bool) -> set[tuple[int, str | None]]:
         engine = Engine()
         door = Door(engine, 4)
         tasks = [asyncio.create_task(knock(door)) for _ in range(3)]
         await asyncio.sleep(0.01)
         door.close("the engine hangs", drop=drop)
-        assert (await knock(door)).status == 503
+        late = await knock(door)
+        assert (late.status, late.header("x-hare-lost")) == (503, None)
         if not drop:
             engine.go.set()
         replies = await asyncio.gather(*tasks)
         assert engine.ended == 3
         assert door.running == 0
-        return {reply.status for reply in replies}
+        return {(reply.status, reply.header("x-hare-lost")) for reply in replies}
 
-    assert asyncio.run(act(drop=True)) == {503}
-    assert asyncio.run(act(drop=False)) == {200}
+    assert asyncio.run(act(drop=True)) == {(503, "1")}
+    assert asyncio.run(act(drop=False)) == {(200, None)}
 
 
 def test_a_client_that_leaves_takes_its_request_along():
@@ -227,7 +230,10 @@ def test_websockets_are_closed_and_lifespan_passes():
     async def send(message) -> None:
         sent.append(message["type"])
 
+    async def receive():
+        return {"type": "lifespan.startup"}
+
     door = Door(app, 4, key="secret")
     for kind in ("lifespan", "websocket"):
-        asyncio.run(door({"type": kind, "path": "/v1/realtime", "headers": []}, app, send))
+        asyncio.run(door({"type": kind, "path": "/v1/realtime", "headers": []}, receive, send))
     assert (seen, sent) == (["lifespan"], ["websocket.close"])

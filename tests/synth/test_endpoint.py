@@ -1,6 +1,7 @@
 """The client against a server that answers, refuses, fails and hangs."""
 
 import asyncio
+import json
 import ssl
 import subprocess
 import threading
@@ -90,7 +91,7 @@ def test_a_schema_goes_along(server, sampling):
 @pytest.mark.parametrize(
     ("status", "ours", "kind"),
     [(429, False, BUSY), (408, False, BUSY), (503, False, DOWN), (404, True, DOWN), (500, False, FAILED),
-     (502, True, FAILED)],
+     (502, True, LOST), (504, False, LOST)],
 )  # fmt: skip
 def test_passing_trouble_is_told_by_its_kind(server, status, ours, kind):
     server.script = lambda asked: Say(status, {"error": {"message": "no engine"}}, headers={"Retry-After": "3"})
@@ -152,6 +153,37 @@ def test_the_endpoints_own_key_goes_before_the_environments(server, monkeypatch)
     assert server.asked[0].headers["Authorization"] == "Bearer own"
 
 
+def test_the_environments_key_does_not_go_to_a_server_of_ours(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sesame")
+    asked(server.url, ours=True)
+    assert "Authorization" not in server.asked[0].headers
+
+
+@pytest.mark.parametrize(("key", "ours"), [("own", True), ("own", False), ("", True)])
+def test_where_the_key_is_the_endpoints_own_nobody_is_sent_to_the_environment(server, key, ours, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sesame")
+    server.script = lambda asked: Say(401)
+    with pytest.raises(PermissionError, match=r"endpoint.*expected one that may ask there") as raised:
+        asked(server.url, key=key, ours=ours)
+    assert "OPENAI" not in str(raised.value)
+
+
+def test_a_key_from_a_file_loses_its_line_break(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sesame\n")
+    asked(server.url)
+    assert server.asked[0].headers["Authorization"] == "Bearer sesame"
+
+
+@pytest.mark.parametrize("key", ["ses\name", "ses\x07ame", "s\u00e9same"])
+def test_a_key_that_no_header_holds_is_refused_by_its_name_and_not_told(server, key, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ValueError, match=r"given OPENAI_API_KEY with .*expected one line") as raised:
+        asked(server.url)
+    assert "ame" not in str(raised.value)
+    with pytest.raises(ValueError, match="given the endpoint's own key with"):
+        asked(server.url, key=key)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_wrong_key_stops_the_run_and_is_not_told(server, status, monkeypatch):
     server.script = lambda asked: Say(status, {"error": {"message": "bad key"}})
@@ -165,6 +197,15 @@ def test_a_wrong_key_stops_the_run_and_is_not_told(server, status, monkeypatch):
 def test_a_wrong_address_stops_the_run(server):
     with pytest.raises(ValueError, match=r"given endpoint=.*expected the base address"):
         greeted(server.url.removesuffix("/v1"), "")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "localhost:8000/v1", "ftp://host/v1", "host", "", "http://",
+    "http:///v1", "http://[::1/v1", "http://host:99999/v1", "http://host:port/v1"])  # fmt: skip
+def test_what_is_no_address_is_refused_at_once(url):
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"given endpoint=.*expected an URL such as http://host:8000/v1"):
+        greeted(url, "fake")
+    assert time.monotonic() - began < 1
 
 
 def test_nobody_there_says_where_and_what_to_do(server):
@@ -251,6 +292,18 @@ def test_text_is_valid_and_unchanged_where_it_was(text, half):
     '{"choices": [{"text": "a"}], "usage": {"completion_tokens": 4294967296}}', "<html>\ud800"])  # fmt: skip
 def test_a_reply_without_an_answer_is_an_error_row(reply):
     assert read_answer(reply, chat=False).finish.startswith("error: no answer in the reply")
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("end", ["stop", "length"])
+def test_an_answer_without_text_is_an_error_row_and_an_empty_one_is_not(chat, end):
+    def said(text):
+        choice = {"message": {"content": text, "reasoning_content": "so"}} if chat else {"text": text}
+        usage = {"prompt_tokens": 2, "completion_tokens": 9}
+        return json.dumps({"choices": [{**choice, "finish_reason": end}], "usage": usage})
+
+    assert read_answer(said(None), chat) == Answer(None, f"error: no text in the answer, ended by {end}", 2, 9)
+    assert read_answer(said(""), chat) == Answer("", end, 2, 9)
 
 
 def test_another_end_than_stop_or_length_is_an_error_that_keeps_the_text():

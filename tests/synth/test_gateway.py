@@ -21,8 +21,8 @@ WELL, ASLEEP, LOST = State(ANSWERING, "", 1, 0), State(ANSWERING, "", 0, 0), Sta
 
 
 @contextmanager
-def gateway(servers, key="", states=None):
-    app = Gateway(servers, key, lambda: states or [WELL] * len(servers))
+def gateway(servers, key="", states=None, look=None):
+    app = Gateway(servers, key, look or (lambda: states or [WELL] * len(servers)))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1))
@@ -99,6 +99,73 @@ def test_wrong_requests_are_told_what_is_wrong(two, servers):
         assert ask(url, b" " * (BODY_BYTES + 1), "outer-key")[0] == 413
         assert ask(url, key="outer-key", path="/metrics")[0] == 404
     assert not any(server.asked for server in two)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/../../other-app/admin",
+        "/v1/%2e%2e/%2e%2e/other/x",
+        "/v1/..%2f..%2fapi/shutdown",
+        "/v1/completions/../../../other-app",
+        "/v1/completions%3Fa=b",
+        "/v1/completions%23",
+        "/v1/@evil.example/x",
+        "/v1//completions",
+        "//v1/completions",
+        "/v1/%252e%252e/x",
+        "/v1/load_lora_adapter",
+        "/v1/",
+        "/sleep",
+        "/collective_rpc",
+    ],
+)
+def test_no_path_leads_anywhere_but_to_the_routes(two, servers, path):
+    with gateway(servers, key="outer-key") as (_, url):
+        assert raw(url, path, {"model": "a", "prompt": "x"}, "outer-key") == 404
+    assert not any(server.asked for server in two)
+
+
+def raw(url, path, body, key):
+    """Status of a POST with the path as it is written: clients tidy it."""
+    host, port = url.removeprefix("http://").split(":")
+    data = json.dumps(body).encode()
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
+        connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+def test_a_route_is_reached_however_its_letters_are_written_and_without_the_query(two, servers):
+    with gateway(servers) as (_, url):
+        for path in ("/v1/completions", "/v1/completions?x=../..", "/v1/%63ompletions", "/v1/completions/"):
+            assert raw(url, path, {"model": "a", "prompt": "x"}, "") == 200
+    assert [asked.path for asked in two[0].asked] == ["/v1/completions"] * 4
+
+
+def test_a_redirection_is_not_followed_with_the_servers_key(two, servers):
+    two[0].script = lambda asked: Say(307, {}, {"Location": two[1].url + "/completions"})
+    with gateway(servers) as (_, url):
+        assert raw(url, "/v1/completions", {"model": "a", "prompt": "x"}, "") == 307
+    assert not two[1].asked
+
+
+def test_a_keeper_that_is_gone_at_the_start_is_waited_for(two, servers):
+    looks = []
+
+    def look():
+        looks.append(1)
+        if len(looks) == 1:
+            raise ConnectionError("the keeper is started again")
+        return [LOST, WELL]
+
+    with gateway(servers, look=look) as (_, url):
+        assert ask(url, path="/health")[2]["models"]["a"]["status"] == "UNKNOWN"
+        assert ask(url, {"model": "a", "prompt": "x"})[0] == 200
+        until = time.monotonic() + 5
+        while ask(url, path="/health")[0] == 200 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert ask(url, path="/health")[2]["models"]["a"]["status"] == ILL
 
 
 def test_refusals_of_a_model_pass_and_those_of_serve_get_their_form(two, servers):

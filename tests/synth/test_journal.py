@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -158,6 +159,42 @@ def test_adding_returns_at_once_and_what_is_added_meanwhile_goes_together(tmp_pa
     asyncio.run(go())
     assert written(desk) == [f"a{row}" for row in range(100)]
     assert segments(desk) == []
+
+
+class Overtaken(Root):
+    """Another process finishes the part (and clears up) just before, or just after, its segments are listed."""
+
+    before: bool
+
+    def names(self, folder: str) -> list[str]:
+        there = super().names(folder)
+        if folder.endswith("/00000") and there:
+            finish_part(desk_at(Path(self.url).parent), 0, 3)
+            return super().names(folder) if self.before else there
+        return there
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_nothing_is_missing_of_a_part_that_another_process_finishes_meanwhile(tmp_path, before):
+    desk = desk_at(tmp_path)
+    put_rows(desk, 0, rows_of(0, 1))
+    put_rows(desk, 0, rows_of(2))
+    root = Overtaken(desk.root.url)
+    object.__setattr__(root, "before", before)
+    assert missing(replace(desk, root=root), 0, 3).tolist() == []
+    assert written(desk) == ["a0", "a1", "a2"]
+    assert missing(desk, 0, 3).tolist() == []
+
+
+def test_a_segment_that_is_lost_from_an_unfinished_part_is_told(tmp_path):
+    class Lossy(Root):
+        def read(self, name: str, *given) -> bytes:
+            raise FileNotFoundError(name)
+
+    desk = desk_at(tmp_path)
+    put_rows(desk, 0, rows_of(0))
+    with pytest.raises(FileNotFoundError):
+        missing(replace(desk, root=Lossy(desk.root.url)), 0, 3)
 
 
 def test_what_a_put_raises_reaches_who_adds(tmp_path):

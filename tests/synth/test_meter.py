@@ -13,11 +13,12 @@ def test_numbers_of_killed_runs_are_counted_and_in_flight_is_that_of_one_run(tmp
         tally.values = dict(zip(("retried", "in_flight"), values, strict=True))
         tally.save()
         tally.save()
-    with clocked(desk, "b"):
+    with clocked(desk, "b", lambda: 200.0):
         time.sleep(0.05)
     found = totals(desk)
     assert (found["retried"], found["in_flight"]) == (6, 30)
     assert 50 <= found["milliseconds"] < 5000
+    assert abs(found["accelerator_seconds"] - 0.2 * found["milliseconds"]) < 2
 
 
 def test_a_line_tells_rows_speed_and_the_time_left():

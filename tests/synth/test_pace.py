@@ -157,6 +157,41 @@ def test_refusals_lower_the_pace_once_per_round_trip_and_never_below_one():
     assert pace.limit == 1
 
 
+def refused_for_a_while(took: float, until: float, room: int, seconds: float) -> list[tuple[float, int]]:
+    """(time, limit) after each reply of a server that answers in `took`, always, and has `room` till then."""
+    pace, now, inside, limits = Pace(200), 0.0, 0, []
+    replies: list[tuple[float, float, bool]] = []
+    while now < seconds:
+        while len(replies) < pace.limit:
+            refused = now < until and inside >= room
+            heapq.heappush(replies, (now + (0.05 if refused else took), now, refused))
+            inside += not refused
+        now, sent, refused = heapq.heappop(replies)
+        if refused:
+            pace.refused(sent, len(replies) + 1, now)
+        else:
+            inside -= 1
+            pace.ended(1.0, len(replies) + 1, now)
+        limits.append((now, pace.limit))
+    return limits
+
+
+@pytest.mark.parametrize("took", [0.05, 4.0])
+def test_a_limit_that_refusals_cut_to_one_comes_back_though_answers_take_the_same_time_always(took):
+    limits = refused_for_a_while(took, until=5, room=0, seconds=5 + 50 * took)
+    assert min(limit for now, limit in limits if now < 5.1) == 1
+    assert next(limit for now, limit in limits if now > 5.1 + 8 * took) >= 20  # doubled with each round trip
+    assert limits[-1][1] > 64
+
+
+@pytest.mark.parametrize("room", [1, 2, 5])
+def test_a_server_that_had_little_room_and_has_more_is_filled_though_answers_take_the_same_time_always(room):
+    limits = refused_for_a_while(1.0, until=60, room=room, seconds=300)
+    crowded = [limit for now, limit in limits if 20 < now < 60]
+    assert sum(crowded) / len(crowded) <= 2 * room + 1
+    assert limits[-1][1] > 64
+
+
 def test_the_stated_cap_is_never_exceeded():
     pace, server = Pace(40, 1000), Server(500)
     drive(pace, server, 10, told=header)

@@ -72,6 +72,18 @@ def test_texts_are_to_have_two_thousand_tokens_but_for_children():
     assert not [one.name for one in ALL.prompts if re.search(r"[0-9]", one.text)]
 
 
+HOW_IT_BEGINS_AND_ENDS = re.compile(
+    r"\b(?:open|start|end|close|finish) (?:with|on|by)\b|\bfirst sentence\b|\bissue at once\b|\bdirectly\b"
+)
+"""What styles say: a letter begins with its salutation, an article returns to its first detail at the end."""
+
+
+def test_how_a_text_begins_and_ends_is_the_styles_matter():
+    told = {one.name: HOW_IT_BEGINS_AND_ENDS.findall(one.text) for one in ALL.prompts if one.kind != "story"}
+    assert {name: found for name, found in told.items() if found} == {}
+    assert any(HOW_IT_BEGINS_AND_ENDS.search(one.text) for one in ALL.styles)
+
+
 def test_what_fits_some_sources_only_is_asked_of_no_other():
     for kind in SOURCES:
         audiences, styles, _ = ALL.variants(kind)

@@ -129,10 +129,30 @@ def test_a_refusal_is_one_also_where_it_is_short():
     texts = [
         "I'm sorry, but I can't help.",
         "I\u2019M SORRY - I can not do that.",
-        "Unfortunately, I lack the means.",
-        "She said: I'm sorry.",
+        "Unfortunately, I cannot write this.",
+        "I cannot fulfill it.",
+        "Please provide the text.",
+        "She said: I'm sorry, but I cannot.",
     ]
-    assert verify(texts)["reason"].to_pylist() == ["refusal"] * 3 + ["too_short"]
+    assert verify(texts)["reason"].to_pylist() == ["refusal"] * 5 + ["too_short"]
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "I cannot swim, said the boy.",
+        "I'm sorry for your loss, the letter began.",
+        "I am sorry to hear of the fire.",
+        "Unfortunately I lost the key.",
+        "Please provide the missing word: salt ____.",
+        "I was trained by a master of the trade, and my training data were sacks of salt.",
+        "I apologize to nobody.",
+        "There is no text older than this one.",
+        "I'm unable to sleep.",
+    ],
+)
+def test_letters_stories_and_items_may_begin_as_people_do(start):
+    assert verify([f"{start} {GOOD}"])["reason"].to_pylist() == [None]
 
 
 def test_of_two_phrases_the_longer_is_named():
