@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hare_ray.listing import splits
-from hare_ray.manifest import Manifest
+from hare_ray.manifest import Manifest, folder
 from hare_ray.schema import LEDGER, SPLIT
-from hare_ray.stage import Source, Stage
+from hare_ray.stage import PARQUET, Source, Stage, Table
+from hare_ray.storage import decoded, encoded
 from hare_ray.store import Root, filesystem
-
-COMPRESSION = "zstd"
-ROW_GROUP_ROWS = 1 << 16
-"""Fixed, as is everything that shapes Parquet bytes: equal tables become equal files."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,8 @@ class Place:
     files: tuple[str, ...] = ()
     content: str = ""
     """Hashes of the files: what a copy of them is kept under."""
+    storage: str = PARQUET
+    """Of the parts of a table."""
 
 
 def place(root: Root, manifest: Manifest) -> Place:
@@ -44,7 +44,8 @@ def place(root: Root, manifest: Manifest) -> Place:
     sizes = tuple(part["bytes"] for part in manifest.get("parts", ()))
     files = tuple(entry["name"] for entry in manifest.get("files", ()))
     content = " ".join(entry.get("sha256", "") for entry in manifest.get("files", ()))
-    return Place(at, f"{manifest['name']}/{manifest['fingerprint'][:12]}", rows, sizes, files, content)
+    storage = next((part["storage"] for part in manifest.get("parts", ()) if "storage" in part), PARQUET)
+    return Place(at, f"{manifest['name']}/{manifest['fingerprint'][:12]}", rows, sizes, files, content, storage)
 
 
 @dataclass
@@ -61,8 +62,7 @@ class Catalog:
         """One part of a finished table, or some of its columns."""
         where = self.places[stage.fingerprint]
         try:
-            with opened(where, part) as file:
-                return file.read(columns=None if columns is None else list(columns))
+            return read_part(where, part, columns)
         except FileNotFoundError as error:
             raise ValueError(
                 f"{where.root.url}/{part_name(where, part)} is gone, though the manifest says it is there; "
@@ -106,19 +106,33 @@ class Catalog:
 
 def part_name(where: Place, part: int) -> str:
     """Name under its root of one part of a table."""
-    return f"{where.folder}/part-{part:05d}.parquet"
+    return f"{where.folder}/part-{part:05d}.{where.storage}"
+
+
+@contextmanager
+def _stored(where: Place, part: int) -> Iterator[Any]:
+    """The bytes of one part of a table; FileNotFoundError where there is none."""
+    name = part_name(where, part)
+    if where.root.local is not None:
+        with pa.memory_map(str(where.root.local / name)) as file:
+            yield file
+        return
+    fs, path = filesystem(where.root.url)
+    with fs.open(f"{path}/{name}", "rb") as file:
+        yield file
 
 
 @contextmanager
 def opened(where: Place, part: int) -> Iterator[pq.ParquetFile]:
-    """One part of a table, to read columns or the footer of; FileNotFoundError where there is none."""
-    name = part_name(where, part)
-    if where.root.local is not None:
-        yield pq.ParquetFile(where.root.local / name, memory_map=True)
-        return
-    fs, path = filesystem(where.root.url)
-    with fs.open(f"{path}/{name}", "rb") as file:
+    """One part of a table in Parquet, to read columns or the footer of."""
+    with _stored(where, part) as file:
         yield pq.ParquetFile(file)
+
+
+def read_part(where: Place, part: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """One part of a finished table by place; of `columns`, those that exist, and only these are read."""
+    with _stored(where, part) as file:
+        return decoded(file, where.storage, columns)
 
 
 def read_ledger(where: Place, part: int) -> pa.Table:
@@ -129,19 +143,16 @@ def read_ledger(where: Place, part: int) -> pa.Table:
         return LEDGER.empty_table()
 
 
-def parquet(table: pa.Table, row_group_rows: int | None = None) -> bytes:
-    """The Parquet bytes of a table, the same for equal rows whatever their chunks.
-
-    Small row groups are for reading rows at random: they carry no statistics or dictionary, which would make a footer
-    of megabytes.
-    """
-    buffer = io.BytesIO()
-    whole = row_group_rows is None
-    pq.write_table(
-        table.combine_chunks(), buffer, compression=COMPRESSION, row_group_size=row_group_rows or ROW_GROUP_ROWS,
-        store_schema=True, write_statistics=whole, use_dictionary=whole,
-    )  # fmt: skip
-    return buffer.getvalue()
+def write_part(root: Root, stage: Table, part: int, rows: pa.Table) -> dict[str, Any]:
+    """Write the rows of one part; what its commit says of them."""
+    storage, data = encoded(stage, rows)
+    root.write(f"{folder(stage)}/part-{part:05d}.{storage}", data)
+    return {
+        "rows": len(rows),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "storage": storage,
+    }
 
 
 def commits(root: Root, folder: str) -> dict[int, dict[str, Any]]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hare_ray import hardware
+from hare_ray.books import balance, total
 from hare_ray.catalog import Catalog, commits, place
 from hare_ray.earlier import clear, recalls, set_aside
 from hare_ray.executor import Executor, Plain, WorkerDiedError, operators
@@ -33,6 +34,7 @@ from hare_ray.manifest import Manifest, describe, encode, folder, load_all, refu
 from hare_ray.passes import Pass, Unit, plan
 from hare_ray.progress import Progress, Silent
 from hare_ray.stage import Gather, Keep, Make, Map, Needs, PartWise, Rebalance, Source, Stage, Table, upstream
+from hare_ray.standing import told
 from hare_ray.store import Root
 from hare_ray.work import Limits, PassWork
 
@@ -291,7 +293,7 @@ class Job:
         own = here / place_ if here is not None else Path(tempfile.gettempdir()) / f"hare_ray-{self.token}-{stage.name}"
         desk = Desk(stage, self.root, self.catalog, engine.mapper, own, self._earlier(stage))
         result: Manifest = {}
-        with self.progress.whole(stage):
+        with self.progress.whole(stage, partial(told, self.root, f"{place_}{LASTING}")):
             try:
                 if isinstance(stage, Make):
                     self.root.delete(place_)
@@ -382,19 +384,3 @@ def made(desk: Desk) -> Manifest:
     if desk.root.local is None:
         shutil.rmtree(desk.folder)
     return {"files": files, "books": consumed}
-
-
-def total(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
-    """Sum of two nested books."""
-    both = dict(left)
-    for key, value in right.items():
-        both[key] = total(both.get(key, {}), value) if isinstance(value, dict) else both.get(key, 0) + value
-    return dict(sorted(both.items()))
-
-
-def balance(name: str, book: dict[str, Any]) -> None:
-    """In + made = out + dropped, in rows."""
-    if "made" in book:
-        dropped = sum(book["dropped"].values())
-        if book.get("in", 0) + book["made"] != book["out"] + dropped:
-            raise RuntimeError(f"the books of {name} do not balance: {book}")

@@ -5,7 +5,6 @@ A desk travels to workers (`desk.map`), so it holds only names and places.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hare_ray.catalog import Catalog, commits, parquet
+from hare_ray.catalog import Catalog, commits, write_part
 from hare_ray.manifest import Manifest, encode, folder, load
 from hare_ray.schema import conform
 from hare_ray.stage import Rebalance, Stage, Table
@@ -105,18 +104,10 @@ class Desk:
         """Write and commit one part."""
         assert isinstance(self.stage, Table)
         rows = conform(table, self.stage.schema(), repr(self.stage))
-        data = parquet(rows, self.stage.row_group_rows)
-        place = folder(self.stage)
-        self.root.write(f"{place}/part-{part:05d}.parquet", data)
+        written = write_part(self.root, self.stage, part, rows)
         books = {"rows": len(rows), "reasons": reasons(rows), **characters(rows), **self.stage.counts(rows)}
-        commit = {
-            "rows": len(rows),
-            "bytes": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "ledger_rows": 0,
-            "books": {self.stage.name: books},
-        }
-        self.root.write(f"{place}/part-{part:05d}.json", encode(commit))
+        commit = {**written, "ledger_rows": 0, "books": {self.stage.name: books}}
+        self.root.write(f"{folder(self.stage)}/part-{part:05d}.json", encode(commit))
 
 
 def check_aligned(desk: Desk) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from hare_ray.catalog import Place, place, read_ledger
+from hare_ray.catalog import Place, part_name, place, read_ledger, read_part
 from hare_ray.manifest import Manifest, load_all
-from hare_ray.store import Root, filesystem
+from hare_ray.store import Root
 
 BASES = ("map", "keep", "rebalance")
 """Kinds of stage that make a new base of documents."""
@@ -44,10 +43,10 @@ def finished(root: Root) -> dict[str, Manifest]:
     gone: dict[str, list[str]] = {}
     for manifest in in_order(manifests):
         where = place(root, manifest)
-        first = "part-00000.parquet" if where.rows else next(iter(where.files), None)
+        first = part_name(where, 0) if where.rows else next((f"{where.folder}/{name}" for name in where.files), None)
         if "location" not in manifest or manifest["kind"] == "source" or first is None:
             continue
-        if not where.root.exists(f"{where.folder}/{first}"):
+        if not where.root.exists(first):
             gone.setdefault(where.root.url, []).append(manifest["name"])
     if gone:
         other, names = next(iter(gone.items()))
@@ -57,15 +56,6 @@ def finished(root: Root) -> dict[str, Manifest]:
             f"or make them anew: hare run RECIPE.py --root {root.url} {redo}"
         )
     return manifests
-
-
-def read_part(where: Place, part: int, columns: list[str] | None = None) -> pa.Table:
-    """One part of a finished table by place; of `columns`, those that exist."""
-    fs, path = filesystem(where.root.url)
-    with fs.open(f"{path}/{where.folder}/part-{part:05d}.parquet", "rb") as file:
-        table = pq.ParquetFile(file)
-        known = [name for name in columns if name in table.schema_arrow.names] if columns is not None else None
-        return table.read(columns=known)
 
 
 def in_order(manifests: dict[str, Manifest]) -> list[Manifest]:
@@ -203,7 +193,7 @@ def _spread(tables: Iterator[pa.Table], rows: tuple[int, ...], count: int) -> li
     found: list[dict[str, Any]] = []
     for table in tables:
         step = max(1, len(table) // each)
-        found += table.take(list(range(0, len(table), step))[:each]).to_pylist()
+        found += table.take(pa.array(range(0, len(table), step)[:each], pa.int64())).to_pylist()
         if len(found) >= count:
             break
     return found[:count]

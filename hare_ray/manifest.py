@@ -1,6 +1,6 @@
 """What a finished stage says of itself, and the check of a recipe against it.
 
-    root/<name>/<fp12>/part-00000.parquet     rows
+    root/<name>/<fp12>/part-00000.parquet     rows; .arrow where single rows are read (`Table.storage`)
     root/<name>/<fp12>/ledger-00000.parquet   what the part dropped, where it dropped anything
     root/<name>/<fp12>/part-00000.json        commits the part: rows, bytes, sha256, books
     root/<name>/<fp12>/<file>                 what a Make made

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 Files = Callable[["Stage"], Path]
 """Gives the folder, on this machine, with the files of a Source or a Make."""
 
+PARQUET, ARROW = "parquet", "arrow"
+"""How a table stores its parts, and what their files end in: compressed, or as they lie in memory."""
+
 PartFunction = Callable[..., pa.Table]
 """A pure function of one part: one table per table-valued field, in field order (a tuple field gives a tuple)."""
 
@@ -156,8 +159,11 @@ class Table(Stage):
     """A stage that yields parts of rows."""
 
     writes: ClassVar[pa.Schema]
-    row_group_rows: ClassVar[int | None] = None
-    """Rows of a Parquet row group where single rows are read at random later; None: for reading whole parts."""
+
+    @property
+    def storage(self) -> str:
+        """PARQUET; ARROW where single rows are read at random later, as training does."""
+        return PARQUET
 
     def schema(self) -> pa.Schema:
         """Columns of every part: `writes`, unless the fields decide."""
@@ -275,6 +281,11 @@ class Keep(PartWise):
                 f"{self!r} cannot carry {sorted(set(self.carry) - known)}; its tables have {sorted(known)}"
             )
 
+    @property
+    def storage(self) -> str:
+        """As the documents are."""
+        return self.docs.storage
+
     def schema(self) -> pa.Schema:
         """The documents' columns, `base_row`, and what is carried."""
         tables = (*self.verdicts, *self.opinions)
@@ -284,7 +295,7 @@ class Keep(PartWise):
 
 
 class Rebalance(Table):
-    """Order-preserving concatenation of neighbouring parts up to `part_bytes` of Parquet: a new base.
+    """Order-preserving concatenation of neighbouring parts up to `part_bytes`, as they are stored: a new base.
 
     Several tables follow one another; all need the columns of the first.
     """
@@ -298,6 +309,11 @@ class Rebalance(Table):
     def members(self) -> tuple[Table, ...]:
         """The tables to join, in order."""
         return self.docs if isinstance(self.docs, tuple) else (self.docs,)
+
+    @property
+    def storage(self) -> str:
+        """As the first documents are."""
+        return self.members[0].storage
 
     def schema(self) -> pa.Schema:
         """The first documents' own columns."""

@@ -26,10 +26,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hare_ray import isolated
-from hare_ray.catalog import Catalog, parquet
+from hare_ray.catalog import Catalog, write_part
 from hare_ray.manifest import encode, folder
 from hare_ray.schema import LEDGER, SNIPPET_CHARS, conform
 from hare_ray.stage import Keep, Map, PartFunction, PartWise, Stage, Table
+from hare_ray.storage import parquet
 from hare_ray.store import Root
 
 _prepared: dict[str, PartFunction] = {}
@@ -245,14 +246,11 @@ class PassWork:
         place, name = folder(stage), f"{flow.part:05d}"
         path = self._path(stage)
         rows = flow.tables[stage.name]
-        data = parquet(rows, stage.row_group_rows)
-        self.root.write(f"{place}/part-{name}.parquet", data)
+        written = write_part(self.root, stage, flow.part, rows)
         lost = [flow.dropped[m] for m in path if m in flow.dropped]
         gone = pa.concat_tables(lost) if lost else LEDGER.empty_table()
         commit: dict[str, Any] = {
-            "rows": len(rows),
-            "bytes": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
+            **written,
             "ledger_rows": len(gone),
             "books": {member: flow.books[member] for member in path},
             "run": {"seconds": {m: round(flow.seconds[m], 4) for m in path}, "isolated": flow.isolated},
@@ -314,8 +312,15 @@ def ledger(lost: pa.Table, stage: pa.Array | pa.ChunkedArray) -> pa.Table:
     detail = lost.column("detail") if "detail" in lost.column_names else nulls
     text = lost.column("text") if "text" in lost.column_names else nulls
     snippet = pc.utf8_slice_codeunits(text, 0, SNIPPET_CHARS)
-    columns = [lost.column("id"), lost.column("url"), stage, lost.column("reason"), detail, snippet]
+    columns = [*_identity(lost), stage, lost.column("reason"), detail, snippet]
     return pa.table(columns, names=LEDGER.names).cast(LEDGER)
+
+
+def _identity(lost: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray | pa.Array]:
+    """Id and URL of dropped rows; a packed sequence has the id of its first document, and no URL."""
+    if "id" in lost.column_names:
+        return lost.column("id"), lost.column("url")
+    return pc.list_element(lost.column("documents"), 0), pa.repeat(pa.scalar(""), len(lost))
 
 
 def judged(verdicts: list[pa.Table], names: list[str]) -> pa.Table:

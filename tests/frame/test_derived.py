@@ -41,7 +41,6 @@ class Letters(Map):
 
     docs: Table
     derives: ClassVar[bool] = True
-    row_group_rows: ClassVar[int | None] = 2
     writes = DOCUMENT
 
     def counts(self, rows: pa.Table) -> dict[str, int]:
@@ -108,14 +107,6 @@ def test_records_made_of_documents_are_no_loss_and_the_books_balance(tmp_path):
     assert counted == {"read": 3, "made": 5, "out": 4, "dropped": {"x": 1}, "vowels": 1}
     ledger = pq.read_table(next((tmp_path / "run" / "letters").glob("*/ledger-*.parquet")))
     assert ledger.column("url").to_pylist() == ["http://xyz#x"]
-
-
-def test_tables_that_are_read_row_by_row_have_small_row_groups_without_statistics(tmp_path):
-    letters = Letters(docs=lines(tmp_path, "words", "abcde"))
-    run(letters, root=str(tmp_path / "run"))
-    file = pq.ParquetFile(tmp_path / "run" / "letters" / letters.fingerprint[:12] / "part-00000.parquet")
-    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [2, 2, 1]
-    assert file.metadata.row_group(0).column(0).statistics is None
 
 
 def test_several_tables_are_joined_in_order_also_where_one_is_empty(tmp_path):
