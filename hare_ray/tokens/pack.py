@@ -5,7 +5,8 @@
                 documents  list<binary(16)>  the document each piece is of
                 starts     list<uint32>      first token of the piece within its document
 
-A document is <s> ids </s>. One that is longer than a row is cut, not cropped: its tokens are the pieces at starts 0,
+A document is <s> ids </s>, whatever the tokenizer calls them (`hare_ray.tokenizer_files`); where it has nothing that
+begins a text, ids </s>. One that is longer than a row is cut, not cropped: its tokens are the pieces at starts 0,
 sequence_tokens, ..., and nothing is lost. All pieces of a part are packed best-fit decreasing, see
 `hare_ray.tokens.packing`. A document that fits is never split to fill a row, as it is where documents are joined and
 cut every sequence_tokens (the usual way), and the padding is still under 1 % in a part of some thousand documents; in
@@ -19,7 +20,6 @@ Specials that a text spells out are encoded as the text they are.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,15 +29,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hare_ray import tokenizer_files
 from hare_ray.mixing import id_keys
 from hare_ray.schema import REASON
-from hare_ray.stage import Files, Map, PartFunction, Stage, Table
-from hare_ray.tokens.tokenizer import BEGIN, END, PAD, Tokenizer
+from hare_ray.stage import ARROW, Files, Map, PartFunction, Stage, Table
+from hare_ray.tokens.given import GivenTokenizer, ending, files_of
+from hare_ray.tokens.tokenizer import Tokenizer, library_tokenizer
 
 TOKEN_TYPES = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 """Token ids by their bytes."""
-
-SPECIALS_PER_DOCUMENT = 2
 
 ENCODED_BYTES = 4 << 20
 """Text encoded at a time: an encoding holds a hundred bytes per token until its ids are taken out."""
@@ -63,7 +63,7 @@ class Pack(Map):
 
     docs: Table
     tokenizer: Stage
-    """A Tokenizer, or a Source folder with a tokenizer.json."""
+    """A Tokenizer, a GivenTokenizer, or a Source folder with a tokenizer.json or a SentencePiece .model."""
     sequence_tokens: int
     token_bytes: int
     """2 where the vocabulary has up to 65,536 entries, otherwise 4."""
@@ -73,9 +73,8 @@ class Pack(Map):
 
     imports: ClassVar[tuple[str, ...]] = ("numba", "tokenizers")
     reads: ClassVar[tuple[str, ...] | None] = ("id", "text")
+    code: ClassVar[int] = 3
     derives: ClassVar[bool] = True
-    row_group_rows: ClassVar[int] = 64
-    """Training reads single rows at random; what is read and decoded for one should be small."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
@@ -87,30 +86,31 @@ class Pack(Map):
             )
         if self.token_bytes not in TOKEN_TYPES:
             raise ValueError(f"{self!r}: given token_bytes={self.token_bytes}, expected 2 or 4")
-        if isinstance(self.tokenizer, Tokenizer):
+        if isinstance(self.tokenizer, (Tokenizer, GivenTokenizer)):
             self._check_fits(self.tokenizer.vocabulary)
+
+    @property
+    def storage(self) -> str:
+        """Training reads single rows at random."""
+        return ARROW
 
     def schema(self) -> pa.Schema:
         """The width of a row is a field."""
         return packed_schema(self.sequence_tokens, self.token_bytes)
 
     def counts(self, rows: pa.Table) -> dict[str, int]:
-        """Documents, pieces, and tokens of documents, of which special; and padding."""
+        """Documents, pieces, tokens of documents, and padding."""
         lengths, starts = (pc.list_flatten(rows.column(name)) for name in ("lengths", "starts"))
         tokens = pc.sum(lengths).as_py() or 0
-        documents = pc.sum(pc.equal(starts, 0)).as_py() or 0
         return {
-            "documents": documents,
+            "documents": pc.sum(pc.equal(starts, 0)).as_py() or 0,
             "pieces": len(lengths),
             "tokens": tokens,
-            "special": SPECIALS_PER_DOCUMENT * documents,
             "padding": len(rows) * self.sequence_tokens - tokens,
         }
 
     def prepare(self, files: Files) -> PartFunction:
         """Load the tokenizer and the kernels."""
-        # A worker has one core; the library would take all of the machine for itself.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         encoder = Encoder.of(files(self.tokenizer), TOKEN_TYPES[self.token_bytes])
         self._check_fits(encoder.vocabulary)
 
@@ -141,25 +141,26 @@ class Encoder:
     tokenizer: Any
     dtype: np.dtype[Any]
     vocabulary: int
-    begin: int
+    begin: int | None
+    """None: nothing stands before a document."""
     end: int
     pad: int
 
     @classmethod
     def of(cls, folder: Path, dtype: np.dtype[Any]) -> Encoder:
-        """Load tokenizer.json; the ids of the specials go by their names."""
-        from tokenizers import Tokenizer as Loaded
-
-        tokenizer = Loaded.from_file(str(folder / "tokenizer.json"))
-        tokenizer.encode_special_tokens = True
-        begin, end, pad = (tokenizer.token_to_id(name) for name in (BEGIN, END, PAD))
-        if begin is None or end is None:
-            raise ValueError(
-                f"given {folder / 'tokenizer.json'} without {BEGIN} or {END}, expected both; "
-                "take a tokenizer of the Llama family, or train one"
-            )
+        """Load a tokenizer.json or a SentencePiece model; its files name the specials."""
+        files = files_of(folder)
+        ids, named, end = tokenizer_files.ids(files), tokenizer_files.specials(files), ending(files)
+        begin, pad = named["bos_token"], named["pad_token"]
         # Mistral's and Llama's have no <pad>; padding is never looked at, so any id will do.
-        return cls(tokenizer, dtype, 1 + max(tokenizer.get_vocab().values()), begin, end, end if pad is None else pad)
+        return cls(
+            tokenizer=library_tokenizer(files),
+            dtype=dtype,
+            vocabulary=1 + max(ids.values()),
+            begin=None if begin is None else ids[begin],
+            end=ids[end],
+            pad=ids[end if pad is None else pad],
+        )
 
     def documents(
         self, docs: pa.Table, copies: NDArray[np.int32] | None
@@ -186,12 +187,16 @@ class Encoder:
         """Token streams of texts, one after the other, and the tokens of each."""
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = [np.array(encoding.ids, self.dtype) for encoding in encodings]
-        lengths = np.array([len(one) for one in ids], np.int64) + SPECIALS_PER_DOCUMENT
+        added = 1 if self.begin is None else 2
+        lengths = np.array([len(one) for one in ids], np.int64) + added
         stops = np.cumsum(lengths)
         stream = np.empty(int(lengths.sum()), self.dtype)
         text = np.ones(len(stream), np.bool_)
-        text[stops - lengths] = text[stops - 1] = False
-        stream[stops - lengths], stream[stops - 1] = self.begin, self.end
+        text[stops - 1] = False
+        stream[stops - 1] = self.end
+        if self.begin is not None:
+            text[stops - lengths] = False
+            stream[stops - lengths] = self.begin
         stream[text] = np.concatenate([np.empty(0, self.dtype), *ids])
         return stream, lengths
 

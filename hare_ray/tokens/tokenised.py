@@ -21,7 +21,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from hare_ray.schema import REASON
-from hare_ray.stage import Files, Map, PartFunction, Stage
+from hare_ray.stage import ARROW, Files, Map, PartFunction, Stage
 from hare_ray.store import filesystem
 from hare_ray.tokens.pack import TOKEN_TYPES, Pieces, packed_schema
 from hare_ray.tokens.token_files import Documents, Meaning, Split, documents, is_beside
@@ -48,9 +48,8 @@ class Tokenised(Map):
     seed: int
 
     imports: ClassVar[tuple[str, ...]] = ("numba",)
+    code: ClassVar[int] = 2
     derives: ClassVar[bool] = True
-    row_group_rows: ClassVar[int] = 64
-    """As Pack's: training reads single rows at random."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
@@ -74,19 +73,23 @@ class Tokenised(Map):
                 f"expected at most {256**self.token_bytes} entries; give token_bytes=4"
             )
 
+    @property
+    def storage(self) -> str:
+        """Training reads single rows at random."""
+        return ARROW
+
     def schema(self) -> pa.Schema:
         """That of Pack."""
         return packed_schema(self.sequence_tokens, self.token_bytes)
 
     def counts(self, rows: pa.Table) -> dict[str, int]:
-        """Documents, pieces, and tokens of documents, none of them added here; and padding."""
+        """Documents, pieces, tokens of documents, none of them added here, and padding."""
         lengths, starts = (pc.list_flatten(rows.column(name)) for name in ("lengths", "starts"))
         tokens = pc.sum(lengths).as_py() or 0
         return {
             "documents": pc.sum(pc.equal(starts, 0)).as_py() or 0,
             "pieces": len(lengths),
             "tokens": tokens,
-            "special": 0,
             "padding": len(rows) * self.sequence_tokens - tokens,
         }
 

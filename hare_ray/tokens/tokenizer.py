@@ -2,11 +2,22 @@
 
     text -> tokenizer.json, tokenizer_config.json, special_tokens_map.json   (transformers, vLLM, lm-eval load them)
 
-All 256 bytes are in the vocabulary from the start, so every text has an encoding, <unk> never occurs, and decoding
-gives back the very bytes: nothing is normalised. Digits stand alone, as in the tokenizers of Llama and Mistral (whose
-vocabulary the HARE paper takes over): numbers are then spelt by place value and not by what was frequent. Spaces and
-words are parted as in GPT-2. A vocabulary of one's own, because in a small model the embedding is a large part of the
-parameters and every entry should earn its place on this corpus.
+Bytes: all 256 are in the vocabulary from the start, so every text has an encoding without <unk>, and decoding gives
+back the very bytes: nothing is normalised. This is what a byte fallback is for, without a second kind of token.
+
+Where a text is cut before pairs are joined (`CUTS`; the rules of Qwen2, which are those of GPT-4 but for digits):
+    words      one or more letters, with the space or other sign before them
+    digits     each alone, as in the tokenizers of Llama and Mistral (whose vocabulary the HARE paper takes over):
+               numbers are spelt by place value and not by what was frequent; the space before one is a token too
+    signs      runs of them, with the space before and the line ends after
+    line ends  runs of them, with the blanks of empty lines between
+    blanks     runs of spaces and tabs without the last, which goes with the word that follows: an indentation is one
+               token where it is frequent
+Against GPT-2's rules with single digits that takes 1 % fewer tokens for Wikipedia, 4 to 6 % for marked-up text and 7 to
+11 % for Python code (vocabularies of 8,000 and 32,000), because lines end in the token before and "(x" is one word.
+
+A vocabulary of one's own, because in a small model the embedding is a large part of the parameters and every entry
+should earn its place on this corpus.
 
 <unk> 0, <s> 1, </s> 2, <pad> 3. The post-processor puts <s> in front, so whoever loads the files begins a text as
 training did. `split_special_tokens`: a page that spells out "</s>" is text, not the end of a document.
@@ -19,8 +30,10 @@ broken by token number, so equal text gives equal files.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -28,6 +41,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hare_ray.stage import Make, Table
+from hare_ray.tokenizer_files import Contents
+from hare_ray.tokens.given import files_of
 
 if TYPE_CHECKING:
     from hare_ray.gather import Desk
@@ -42,8 +57,23 @@ SMALLEST = len(SPECIALS) + BYTES
 MIN_FREQUENCY = 2
 """A pair that was seen once tells nothing of the language; a vocabulary that needs such pairs is too large."""
 
+CUTS = "|".join(
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",
+        r"\p{N}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    )
+)
+"""English endings, words, digits, signs, line ends, blanks before a word's own, blanks at the end."""
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """2^64 / golden ratio: its multiples, modulo 2^64, are spread as evenly as can be, however many are taken."""
+
+TOKENIZER_FILE, CONFIG_FILE, SPECIALS_FILE = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
 
 CONFIG = {
     "bos_token": BEGIN,
@@ -65,6 +95,7 @@ class Tokenizer(Make):
     max_bytes: int
     """Text to learn from, at most."""
 
+    code: ClassVar[int] = 2
     imports: ClassVar[tuple[str, ...]] = ("tokenizers",)
 
     def __post_init__(self) -> None:
@@ -88,20 +119,23 @@ class Tokenizer(Make):
                 f"{self.max_bytes}) hold only {got} tokens that occur {MIN_FREQUENCY} times or more; "
                 f"expected more text, or a vocabulary of at most {got}"
             )
-        tokenizer.save(str(desk.folder / "tokenizer.json"))
+        tokenizer.save(str(desk.folder / TOKENIZER_FILE))
         specials = {key: value for key, value in CONFIG.items() if key.endswith("_token")}
-        for name, content in (("tokenizer_config.json", CONFIG), ("special_tokens_map.json", specials)):
+        for name, content in ((CONFIG_FILE, CONFIG), (SPECIALS_FILE, specials)):
             (desk.folder / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
         return {"documents": reading.documents, "text_bytes": reading.bytes}
 
 
 def trained(texts: Iterator[list[str]], vocabulary: int) -> Any:
     """A `tokenizers.Tokenizer` of at most `vocabulary` entries; fewer where the text gives no more."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer: Any = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(CUTS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -115,6 +149,22 @@ def trained(texts: Iterator[list[str]], vocabulary: int) -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, SPECIALS.index(BEGIN))]
     )
+    return tokenizer
+
+
+def loaded(folder: Path) -> Any:
+    """That of a folder with a tokenizer.json or a SentencePiece .model, as corpora are encoded."""
+    return library_tokenizer(files_of(folder))
+
+
+def library_tokenizer(files: Contents) -> Any:
+    """A `tokenizers.Tokenizer`, on one thread, and with specials that a text spells out as the text they are."""
+    # A worker has one core; the library would take all of the machine for itself.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from tokenizers import Tokenizer
+
+    tokenizer: Any = Tokenizer.from_buffer(files[TOKENIZER_FILE])
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 

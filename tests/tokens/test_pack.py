@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Loaded
 
+from hare_ray.leakage.token_text import TokenBytes
 from hare_ray.schema import DOCUMENT
-from hare_ray.stage import Source, Table
+from hare_ray.stage import Source, Stage, Table
 from hare_ray.tokens import Pack, Tokenizer
-from hare_ray.tokens.pack import Pieces
+from hare_ray.tokens.pack import Encoder, Pieces
 from hare_ray.tokens.packing import best_fit
 from hare_ray.tokens.tokenizer import trained
 
@@ -37,7 +39,7 @@ def folder(tmp_path_factory):
     return place
 
 
-def stage(sequence_tokens, seed=1, token_bytes=2, tokenizer=TOKENIZER):
+def stage(sequence_tokens, seed=1, token_bytes=2, tokenizer: Stage = TOKENIZER):
     return Pack(docs=DOCS, tokenizer=tokenizer, sequence_tokens=sequence_tokens, token_bytes=token_bytes, seed=seed)
 
 
@@ -96,7 +98,6 @@ def test_nothing_is_lost_nothing_twice(folder, texts, sequence_tokens, token_byt
         "documents": len(wanted),
         "pieces": sum(-(-len(one) // sequence_tokens) for one in wanted.values()),
         "tokens": tokens,
-        "special": 2 * len(wanted),
         "padding": len(got) * sequence_tokens - tokens,
     }
 
@@ -153,13 +154,15 @@ def test_padding_is_under_one_percent(sequence_tokens):
 
 
 @pytest.mark.skipif("HARE_DATA" not in os.environ, reason="HARE_DATA names no folder of real data")
-@pytest.mark.parametrize("sequence_tokens", [512, 2048])
-def test_padding_of_real_text_is_under_one_percent(folder, sequence_tokens):
-    with gzip.open(Path(os.environ["HARE_DATA"]) / "text/newsgroups20_train.jsonl.gz", "rt") as lines:
-        texts = [json.loads(line)["text"] for line, _ in zip(lines, range(3000), strict=False)]
-    pack = stage(sequence_tokens)
-    got = pack.prepare(lambda _: folder)(documents(texts))
-    assert pack.counts(got)["padding"] < 0.01 * len(got) * sequence_tokens
+@pytest.mark.parametrize("name", ["newsgroups20_train", "enwiki_2014_dev"])
+def test_padding_of_real_text_is_under_one_percent(folder, name):
+    with gzip.open(Path(os.environ["HARE_DATA"]) / f"text/{name}.jsonl.gz", "rt") as lines:
+        texts = [json.loads(line)["text"] for line in islice(lines, 1200)]
+    _, _, lengths, _ = Encoder.of(folder, np.dtype("<u2")).documents(documents(texts), None)
+    for sequence_tokens in (512, 2048):
+        pieces = Pieces.of(lengths, sequence_tokens)
+        rows, _ = best_fit(pieces.lengths, sequence_tokens)
+        assert 0.99 * (rows.max() + 1) * sequence_tokens < pieces.lengths.sum() == lengths.sum()
 
 
 def test_a_vocabulary_too_large_for_the_bytes_is_refused(folder, tmp_path):
@@ -183,8 +186,44 @@ def test_a_tokenizer_without_pad_is_padded_with_its_end_and_one_without_end_is_r
     tokens = np.frombuffer(got["tokens"][0].as_py(), "<u2")
     assert tokens[got["lengths"][0].as_py()[0] - 1 :].tolist() == [EOS] * (17 - got["lengths"][0].as_py()[0])
     (tmp_path / "tokenizer.json").write_text((folder / "tokenizer.json").read_text().replace("</s>", "<end>"))
-    with pytest.raises(ValueError, match="without <s> or </s>"):
+    with pytest.raises(ValueError, match="without a token that ends a text"):
         stage(16).prepare(lambda _: tmp_path)
+
+
+def renamed(folder, place, begin, end, told, name="tokenizer_config.json"):
+    """The tokenizer with other names for its first specials, and a file that tells them."""
+    place.mkdir()
+    text = (folder / "tokenizer.json").read_text().replace('"<s>"', f'"{begin}"').replace('"</s>"', f'"{end}"')
+    (place / "tokenizer.json").write_text(text)
+    (place / name).write_text(json.dumps(told))
+    return place
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_documents_begin_and_end_as_the_files_of_the_tokenizer_say(name, folder, tmp_path):
+    docs = documents(["the cat", "a</s>b" * 9, "x"])
+    wanted = expected(folder, docs)
+    begin, end = "<|begin_of_text|>", "<|end_of_text|>"
+    both = renamed(folder, tmp_path / "both", begin, end, {"bos_token": begin, "eos_token": {"content": end}}, name)
+    assert joined(stage(8).prepare(lambda _: both)(docs)) == wanted
+    told = {"bos_token": None, "eos_token": "<|endoftext|>"}
+    one = renamed(folder, tmp_path / "one", "<s>", "<|endoftext|>", told, name)
+    rows = stage(8).prepare(lambda _: one)(docs)
+    assert joined(rows) == {id_: tokens[1:] for id_, tokens in wanted.items()}
+    counts = stage(8).counts(rows)
+    assert (counts["documents"], counts["tokens"]) == (3, sum(len(tokens) - 1 for tokens in wanted.values()))
+
+
+def test_rows_without_a_beginning_are_read_back_into_their_text(folder, tmp_path):
+    end = "<|endoftext|>"
+    place = renamed(folder, tmp_path / "gpt", "<other>", end, {"bos_token": None, "eos_token": end})
+    docs = documents(["the cat</s> ate", " \u00e9 9", "x"])
+    (row,) = stage(128).prepare(lambda _: place)(docs).to_pylist()
+    tokens, lengths = np.frombuffer(row["tokens"], "<u2"), np.array(row["lengths"], np.int64)
+    texts = TokenBytes.of(place).texts(tokens, np.cumsum(lengths) - lengths, lengths).to_pylist()
+    assert {int.from_bytes(id_, "big"): text for id_, text in zip(row["documents"], texts, strict=True)} == dict(
+        enumerate(docs["text"].to_pylist())
+    )
 
 
 @pytest.mark.parametrize("numbers", [{"sequence_tokens": 0}, {"token_bytes": 3}, {"seed": -1}, {"seed": 2**64}])

@@ -1,6 +1,9 @@
 """The trained vocabulary: exact round trips through the files as others load them, equal bytes, what it learns from."""
 
+import gzip
+import itertools
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from hare_ray.schema import DOCUMENT
 from hare_ray.stage import Table
 from hare_ray.tokens import Tokenizer
-from hare_ray.tokens.tokenizer import SPECIALS, Reading, sample
+from hare_ray.tokens.tokenizer import SPECIALS, Reading, sample, trained
 
 VOCABULARY = 400
 
@@ -102,6 +105,62 @@ def test_frequent_words_are_one_token_and_digits_stand_alone(loaded):
     frequent, _ = Counter(word for word in words(2000).split() if word.isalpha()).most_common(1)[0]
     assert len(loaded.tokenize(f" {frequent}")) == 1
     assert [loaded.decode([one]) for one in loaded.encode("2024", add_special_tokens=False)] == list("2024")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60))
+@example(bytes(range(256)))
+def test_any_bytes_come_back_as_the_text_they_are(loaded, stored):
+    for text in (stored.decode("latin-1"), stored.decode("utf-8", "replace"), stored.decode("utf-16-le", "ignore")):
+        assert loaded.decode(loaded.encode(text, add_special_tokens=False)) == text
+
+
+CODE = ["def f(x):\n    if x == 10:\n        return [x, 2024]\n\n\n\tend = {'a': x}\r\n    # done\n"] * 40
+
+
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        ["born", " in", " ", "2", "0", "2", "4", ",", " aged", " ", "1", "9"],
+        ["\u0663", "\u00bd", "\u2167", "x", "9", "y"],
+        ["a", " ", " b", "  ", " c"],
+        ["it", "'s", " ", " the", " END", "'S", " end", " "],
+        ["f", "(x", "):\n", "       ", " y"],
+        ["a", "\n\n \n", "\tb", "\r\n"],
+        ["\t\t", "\tx", " ->", " ..."],
+    ],
+)
+def test_texts_are_cut_by_the_rules_that_are_stated(folder, cuts):
+    from tokenizers import Tokenizer as Loaded
+
+    text = "".join(cuts)
+    got = Loaded.from_file(str(folder / "tokenizer.json")).pre_tokenizer.pre_tokenize_str(text)
+    assert [text[start:end] for _, (start, end) in got] == cuts
+
+
+def test_an_indentation_and_a_line_end_are_one_token_where_they_are_frequent():
+    tokenizer = trained(iter([CODE]), 400)
+    tokens = [tokenizer.decode([one]) for one in tokenizer.encode(CODE[0], add_special_tokens=False).ids]
+    assert "".join(tokens) == CODE[0]
+    assert "       " in tokens
+    assert "):\n" in tokens
+    assert [token for token in tokens if token.strip().isdigit()] == list("102024")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("HARE_DATA"), reason="needs text/flores200_dev and peps under HARE_DATA")
+def test_languages_of_the_world_and_code_come_back():
+    """Learnt from English alone: sentences in 204 language-scripts, documents with code in them."""
+    texts = {}
+    for name, every in (("flores200_dev", 100), ("peps", 20), ("enwiki_2014_dev", 200)):
+        with gzip.open(Path(os.environ["HARE_DATA"]) / "text" / f"{name}.jsonl.gz", "rt") as file:
+            texts[name] = [json.loads(line)["text"] for line in itertools.islice(file, 0, None, every)]
+    tokenizer = trained(iter([texts["enwiki_2014_dev"][:200]]), 4096)
+    tokenizer.encode_special_tokens = True
+    for text in itertools.chain(*texts.values()):
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        assert min(ids) >= len(SPECIALS)
+        assert tokenizer.decode(ids, skip_special_tokens=False) == text
 
 
 def test_equal_text_gives_equal_files_in_any_order(tmp_path):
