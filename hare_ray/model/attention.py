@@ -7,16 +7,19 @@ computed once a step, outside the layers:
 
     flash_attn     CUDA   offsets of the pieces in the flattened batch; flash_attn_varlen_func
     torch_varlen   CUDA   the same offsets; torch.nn.attention.varlen, no build of flash-attn needed
+    flex           CUDA   a block mask; torch.nn.attention.flex_attention, compiled (on CPU forward alone)
     sdpa_pieces    CPU    lengths of the pieces; scaled_dot_product_attention of each alone
+    windows        CPU    in bfloat16, where the processor multiplies in it: blocks of queries and the blocks of their
+                          keys (module windows)
     sdpa_mask      all    a mask bool[B,1,T,T]; the plain definition, where nothing else runs
 
-`choose` decides once and says why. Offsets are padded with empty pieces to a power of two, so that a compiled model
-sees few different sizes.
+`choose` decides once and says why. A compiled layer must not be compiled again for the pieces of the next batch:
+offsets are padded with empty pieces to a power of two, and lengths stay out of its sight.
 
 On CPU a mask saves no work: torch computes the masked scores too. Pieces one by one do save it, and queries in
-stretches of `QUERY_STRETCH` against the keys up to their end save most of what lies above the diagonal. The work is
-done in float32 also for bfloat16: torch's kernel is as fast there, and exact. Padding attends to itself, which keeps
-its rows finite; the loss leaves them out.
+stretches of `QUERY_STRETCH` against the keys up to their end save most of what lies above the diagonal. It is done in
+float32, for torch's kernel is no faster in bfloat16. Padding attends to itself, which keeps its rows finite; the loss
+leaves them out.
 
 Axes: B rows, T tokens of a row, N = B * T, H query heads, G key and value heads, D width of a head.
 """
@@ -34,7 +37,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-FLASH, VARLEN, PIECES, MASK = "flash_attn", "torch_varlen", "sdpa_pieces", "sdpa_mask"
+from hare_ray.model import windows
+
+FLASH, VARLEN, FLEX = "flash_attn", "torch_varlen", "flex"
+WINDOWS, PIECES, MASK = "windows", "sdpa_pieces", "sdpa_mask"
 
 QUERY_STRETCH = 128
 """Queries that meet the keys before them in one call on CPU; of 64 to 512 the fastest at 512 tokens."""
@@ -47,6 +53,14 @@ HALF = (torch.bfloat16, torch.float16)
 
 AMPERE = (8, 0)
 """The first compute capability with flash attention."""
+
+
+Varlen = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+"""Attention of packed documents: of q, k, v [N,heads,D], offsets, and the most tokens of a piece."""
+
+
+_unseen: Any = torch.compiler.disable
+"""Keeps a function out of a compiled layer's graph."""
 
 
 @dataclass(frozen=True)
@@ -65,22 +79,39 @@ class Spans:
     """No piece has more tokens: T."""
     lengths: tuple[int, ...] | None = None
     """Tokens of every piece, row after row."""
+    windows: tuple[windows.Group, ...] = ()
+    """The same pieces as blocks of queries and the blocks of their keys; without them `lengths` are taken."""
     offsets: Tensor | None = None
     """int32, first token of every piece in the flattened batch, then N."""
-    flash: bool = False
-    """Offsets are for flash_attn, not for torch."""
+    varlen: Varlen | None = None
+    """What takes the offsets."""
+    pieces: Tensor | None = None
+    """int64 [B,T], number of every token's piece within its row."""
+    blocks: Any = None
+    """What flex_attention makes of `pieces`."""
     mask: Tensor | None = None
     """True where a query (second last axis) sees a key."""
 
     def to(self, device: torch.device) -> Spans:
         """The same on another device."""
-        moved = {name: getattr(self, name) for name in ("offsets", "mask")}
-        return replace(self, **{n: t.to(device, non_blocking=True) for n, t in moved.items() if t is not None})
+        held = {name: getattr(self, name) for name in ("offsets", "pieces", "mask")}
+        moved = {name: _sent(t, device) for name, t in held.items() if t is not None}
+        blocks = _blocks(moved["pieces"]) if self.blocks is not None else None
+        return replace(self, **moved, blocks=blocks)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device, without a wait for it: only from pinned memory does a copy go beside other work."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def choose(device: torch.device | str, dtype: torch.dtype = torch.bfloat16) -> Backend:
     """The best backend for a device and the type that queries, keys and values come in."""
     device = torch.device(device)
+    if device.type == "cpu" and dtype == torch.bfloat16 and windows.AVAILABLE:
+        return Backend(WINDOWS, "this processor multiplies in bfloat16, many small products at once")
     if device.type == "cpu":
         return Backend(PIECES, "on CPU a mask saves no work, pieces one by one do")
     if device.type != "cuda":
@@ -93,7 +124,9 @@ def choose(device: torch.device | str, dtype: torch.dtype = torch.bfloat16) -> B
         return Backend(FLASH, "flash_attn is installed")
     if importlib.util.find_spec("torch.nn.attention.varlen") is not None:
         return Backend(VARLEN, f"flash_attn is not installed, torch {torch.__version__} brings varlen_attn")
-    return Backend(MASK, f"neither flash_attn nor torch.nn.attention.varlen (torch {torch.__version__})")
+    if importlib.util.find_spec("torch.nn.attention.flex_attention") is not None:
+        return Backend(FLEX, f"neither flash_attn nor torch.nn.attention.varlen (torch {torch.__version__})")
+    return Backend(MASK, f"torch {torch.__version__} brings no attention for packed documents")
 
 
 def spans(backend: Backend, segments_BT: Tensor) -> Spans:
@@ -106,13 +139,17 @@ def spans(backend: Backend, segments_BT: Tensor) -> Spans:
     starts_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
     if backend.name == MASK:
         return Spans(longest, mask=_mask(starts_BT))
+    if backend.name == FLEX:
+        pieces_BT = starts_BT.cumsum(1)
+        return Spans(longest, pieces=pieces_BT, blocks=_blocks(pieces_BT))
     starts = starts_BT.flatten().nonzero().flatten()
-    if backend.name == PIECES:
+    if backend.name in (PIECES, WINDOWS):
         ends = torch.cat([starts[1:], starts.new_tensor([rows * longest])])
-        return Spans(longest, lengths=tuple((ends - starts).tolist()))
+        blocks = windows.groups(starts, rows * longest) if backend.name == WINDOWS else ()
+        return Spans(longest, lengths=tuple((ends - starts).tolist()), windows=blocks)
     offsets = starts.new_full((offsets_for(len(starts)),), rows * longest, dtype=torch.int32)
     offsets[: len(starts)] = starts
-    return Spans(longest, offsets=offsets, flash=backend.name == FLASH)
+    return Spans(longest, offsets=offsets, varlen=_flash_attn() if backend.name == FLASH else _torch_varlen())
 
 
 def offsets_for(pieces: int) -> int:
@@ -130,20 +167,25 @@ def attend(q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, where: Spans) -> Tens
     """Attention of every query to the keys up to it in its piece: [B,H,T,D]."""
     if where.mask is not None:
         return functional.scaled_dot_product_attention(q_BHTD, k_BGTD, v_BGTD, attn_mask=where.mask, enable_gqa=True)
+    if where.blocks is not None:
+        return _flex(q_BHTD.device.type)(q_BHTD, k_BGTD, v_BGTD, block_mask=where.blocks, enable_gqa=True)
     rows = q_BHTD.shape[0]
     q_NHD, k_NGD, v_NGD = (x.transpose(1, 2).flatten(0, 1) for x in (q_BHTD, k_BGTD, v_BGTD))
-    if where.lengths is not None:
-        out_NHD = _by_pieces(q_NHD, k_NGD, v_NGD, where.lengths)
-    else:
+    if where.varlen is not None:
         assert where.offsets is not None
-        varlen = _flash_attn() if where.flash else _torch_varlen()
-        out_NHD = varlen(q_NHD, k_NGD, v_NGD, where.offsets, where.longest)
+        out_NHD = where.varlen(q_NHD, k_NGD, v_NGD, where.offsets, where.longest)
+    else:
+        out_NHD = _by_pieces(q_NHD, k_NGD, v_NGD, where)
     return out_NHD.unflatten(0, (rows, where.longest)).transpose(1, 2)
 
 
-def _by_pieces(q_NHD: Tensor, k_NGD: Tensor, v_NGD: Tensor, lengths: tuple[int, ...]) -> Tensor:
+@_unseen
+def _by_pieces(q_NHD: Tensor, k_NGD: Tensor, v_NGD: Tensor, where: Spans) -> Tensor:
+    assert where.lengths is not None
+    if where.windows and q_NHD.dtype == k_NGD.dtype == v_NGD.dtype == torch.bfloat16:
+        return windows.attend_windows(q_NHD, k_NGD, v_NGD, where.windows)
     # Cut by split and joined by cat: each has the other as its gradient, so nothing is summed up or zeroed.
-    cut = zip(*(x_NXD.float().split(lengths) for x_NXD in (q_NHD, k_NGD, v_NGD)), strict=True)
+    cut = zip(*(x_NXD.float().split(where.lengths) for x_NXD in (q_NHD, k_NGD, v_NGD)), strict=True)
     found = [stretch for q_LHD, k_LGD, v_LGD in cut for stretch in _piece(q_LHD, k_LGD, v_LGD)]
     return torch.cat(found).to(q_NHD.dtype)
 
@@ -158,7 +200,7 @@ def _piece(q_LHD: Tensor, k_LGD: Tensor, v_LGD: Tensor) -> list[Tensor]:
             q_SHD.transpose(0, 1)[None],
             k_1GLD[:, :, :end],
             v_1GLD[:, :, :end],
-            attn_mask=_below_diagonal(end - begin, end) if begin else None,
+            attn_mask=_below_diagonal(begin, end) if begin else None,
             is_causal=not begin,
             enable_gqa=True,
         )
@@ -166,13 +208,34 @@ def _piece(q_LHD: Tensor, k_LGD: Tensor, v_LGD: Tensor) -> list[Tensor]:
     return found
 
 
+def _below_diagonal(begin: int, end: int) -> Tensor:
+    """What the queries of a stretch see of the keys up to its end: bool [end - begin, end]."""
+    size = 1 << (end - 1).bit_length()
+    return _stretch_of(size)[: end - begin, size - begin : size - begin + end]
+
+
 @cache
-def _below_diagonal(queries: int, keys: int) -> Tensor:
-    """What the last `queries` of `keys` tokens see."""
-    return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+def _stretch_of(size: int) -> Tensor:
+    """The mask of all stretches that begin and end below `size`, a power of two: each is a part of it."""
+    return torch.ones(QUERY_STRETCH, size + QUERY_STRETCH, dtype=torch.bool).tril(size)
 
 
-Varlen = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+def _blocks(pieces_BT: Tensor) -> Any:
+    """For flex_attention: which blocks of queries meet which blocks of keys, and what is seen within one."""
+    flex: Any = importlib.import_module("torch.nn.attention.flex_attention")
+    rows, longest = pieces_BT.shape
+
+    def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query >= key) & (pieces_BT[row, query] == pieces_BT[row, key])
+
+    return flex.create_block_mask(seen, rows, None, longest, longest, device=pieces_BT.device)
+
+
+@cache
+def _flex(device: str) -> Callable[..., Tensor]:
+    """flex_attention; without torch.compile it would hold all scores, and on CPU it is there to be compared."""
+    flex: Any = importlib.import_module("torch.nn.attention.flex_attention")
+    return torch.compile(flex.flex_attention) if device == "cuda" else flex.flex_attention
 
 
 @cache

@@ -5,14 +5,11 @@
 
 RMSNorm, rotary positions, grouped-query attention, SwiGLU. Parameters have the names that transformers gives them
 in MistralForCausalLM, and rotary positions its halves, so export is a copy and both give the same logits and
-gradients. Weights are drawn from N(0, initial_std) with one constant for every layer (arXiv 2402.02791, section 3.1),
-in the order of their names, in float32 on the CPU: a function of shape and seed, whatever the device and the number
-of workers.
+gradients. First weights are drawn as `Initial` says, in the order of their names, in float32 on the CPU: a function of
+shape, seed and rule, whatever the device and the number of workers.
 
-A position's target is the next token of its document; the last of a document and padding have none. Loss and its
-gradient come from one pass over the head, a stretch of rows at a time (`SummedLoss`): what backward needs is computed
-while a stretch's logits are there, so they are neither kept (4.2 GB in float32 for 32k tokens and 32k words) nor
-computed twice, as recomputing them in backward would.
+`compiled` puts every layer through torch.compile by itself, in place: one graph serves all of them, and names stay.
+With `model.recompute` a layer keeps its input alone, and backward computes the rest again; the head's loss never is.
 
 Axes: B rows, T tokens of a row, N positions of the batch, C hidden width, V vocabulary, H query heads, G key and
 value heads, D width of a head.
@@ -20,23 +17,16 @@ value heads, D width of a head.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from hare_ray.model.attention import Backend, Spans, attend, spans
+from hare_ray.model.initial import CONSTANT, Initial
+from hare_ray.model.loss import NO_TARGET, next_tokens, summed_loss, token_losses
+from hare_ray.model.product import Linear
 from hare_ray.model.shape import Shape
-
-NO_TARGET = -100
-"""Where a position has no target; what cross_entropy ignores."""
-
-LOGITS_AT_ONCE = {"cpu": 1 << 21, "cuda": 1 << 28}
-"""Logits in float32 that lie in memory together: 8 MiB of a CPU's cache, 1 GiB of a GPU."""
-
-MIN_ROWS_AT_ONCE = 64
-"""Fewer rows make slow matrix products."""
 
 
 class Norm(nn.Module):
@@ -59,10 +49,10 @@ class Attention(nn.Module):
         super().__init__()
         kv_hidden = shape.kv_heads * shape.head_dim
         self.head_dim = shape.head_dim
-        self.q_proj = nn.Linear(shape.hidden, shape.hidden, bias=False)
-        self.k_proj = nn.Linear(shape.hidden, kv_hidden, bias=False)
-        self.v_proj = nn.Linear(shape.hidden, kv_hidden, bias=False)
-        self.o_proj = nn.Linear(shape.hidden, shape.hidden, bias=False)
+        self.q_proj = Linear(shape.hidden, shape.hidden)
+        self.k_proj = Linear(shape.hidden, kv_hidden)
+        self.v_proj = Linear(shape.hidden, kv_hidden)
+        self.o_proj = Linear(shape.hidden, shape.hidden)
 
     def forward(self, x_BTC: Tensor, turns: tuple[Tensor, Tensor], where: Spans) -> Tensor:
         """Attend within the pieces of each row."""
@@ -79,9 +69,9 @@ class Mlp(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(shape.hidden, shape.mlp_hidden, bias=False)
-        self.up_proj = nn.Linear(shape.hidden, shape.mlp_hidden, bias=False)
-        self.down_proj = nn.Linear(shape.mlp_hidden, shape.hidden, bias=False)
+        self.gate_proj = Linear(shape.hidden, shape.mlp_hidden)
+        self.up_proj = Linear(shape.hidden, shape.mlp_hidden)
+        self.down_proj = Linear(shape.mlp_hidden, shape.hidden)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """The gated product."""
@@ -112,36 +102,56 @@ class Body(nn.Module):
         self.embed_tokens = nn.Embedding(shape.vocabulary, shape.hidden)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = Norm(shape.hidden, shape.norm_epsilon)
+        self.recompute = False
 
     def forward(self, tokens_BT: Tensor, turns: tuple[Tensor, Tensor], where: Spans) -> Tensor:
         """Hidden states [B,T,C]."""
         x_BTC = self.embed_tokens(tokens_BT)
+        turns = (turns[0].to(x_BTC.dtype), turns[1].to(x_BTC.dtype))
+        recompute = self.recompute and torch.is_grad_enabled()
         for layer in self.layers:
-            x_BTC = layer(x_BTC, turns, where)
+            if recompute:
+                x_BTC = checkpoint(layer, x_BTC, turns, where, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x_BTC = layer(x_BTC, turns, where)
         return self.norm(x_BTC)
 
 
 class Decoder(nn.Module):
-    """A language model of a given shape; `seed` and shape decide its first weights."""
+    """A language model of a given shape; `seed`, shape and `initial` decide its first weights."""
 
-    def __init__(self, shape: Shape, backend: Backend, seed: int) -> None:
+    def __init__(self, shape: Shape, backend: Backend, seed: int | None, initial: Initial = CONSTANT) -> None:
+        """`seed` None: weights of zero, for whoever loads all of them."""
         super().__init__()
         self.shape = shape
         self.backend = backend
+        self.compiled_loss = False
         with torch.device("meta"):  # torch's own first weights would be drawn for nothing
             self.model = Body(shape)
-            self.lm_head = None if shape.tied else nn.Linear(shape.hidden, shape.vocabulary, bias=False)
+            self.lm_head = None if shape.tied else Linear(shape.hidden, shape.vocabulary)
         self.to_empty(device="cpu")
-        self._draw(seed)
+        if seed is None:
+            for weight in self.parameters():
+                weight.data.zero_()
+        else:
+            self._draw(seed, initial)
 
     @torch.no_grad()
-    def _draw(self, seed: int) -> None:
+    def _draw(self, seed: int, initial: Initial) -> None:
         generator = torch.Generator().manual_seed(seed)
-        for _, weight in sorted(self.named_parameters()):
+        for name, weight in sorted(self.named_parameters()):
             if weight.ndim == 1:
                 weight.fill_(1.0)
-            else:
-                weight.normal_(0.0, self.shape.initial_std, generator=generator)
+                continue
+            layer = int(name.split(".")[2]) if name.startswith("model.layers.") else None
+            weight.normal_(0.0, initial.std_of(name, layer, self.shape.layers), generator=generator)
+
+    def compiled(self) -> Decoder:
+        """Itself, with every layer through torch.compile, and the loss between its products."""
+        for layer in self.model.layers:
+            layer.compile()
+        self.compiled_loss = True
+        return self
 
     @property
     def head(self) -> Tensor:
@@ -161,7 +171,16 @@ class Decoder(nn.Module):
         if h_NC.device.type == "cpu":  # elsewhere choosing rows would wait for the device
             chosen = targets_N != NO_TARGET
             h_NC, targets_N = h_NC[chosen], targets_N[chosen]
-        return summed_loss(h_NC, self.head, targets_N), count
+        return summed_loss(h_NC, self.head, targets_N, self.compiled_loss), count
+
+    @torch.no_grad()
+    def losses(
+        self, tokens_BT: Tensor, segments_BT: Tensor, positions_BT: Tensor, where: Spans | None = None
+    ) -> Tensor:
+        """Cross entropy in nats of every position's target, float32 [B,T]; 0 where it has none."""
+        targets_BT = next_tokens(tokens_BT, segments_BT)
+        h_BTC = self.hidden(tokens_BT, segments_BT, positions_BT, where)
+        return token_losses(h_BTC.flatten(0, 1), self.head, targets_BT.flatten()).view_as(targets_BT)
 
     def hidden(
         self, tokens_BT: Tensor, segments_BT: Tensor, positions_BT: Tensor, where: Spans | None = None
@@ -176,76 +195,17 @@ class Decoder(nn.Module):
         return functional.linear(self.hidden(tokens_BT, segments_BT, positions_BT), self.head)
 
 
-def next_tokens(tokens_BT: Tensor, segments_BT: Tensor) -> Tensor:
-    """The next token where it is of the same document; `NO_TARGET` elsewhere."""
-    targets_BT = torch.full_like(tokens_BT, NO_TARGET, dtype=torch.int64)
-    inside = (segments_BT[:, 1:] == segments_BT[:, :-1]) & (segments_BT[:, 1:] >= 0)
-    targets_BT[:, :-1] = torch.where(inside, tokens_BT[:, 1:].long(), NO_TARGET)
-    return targets_BT
-
-
 def turns_of(shape: Shape, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of every position's angles, float32 [B,T,1,D]: both halves of a head turn alike."""
+    """Cosine and sine of every position's angles, float32 [B,T,1,D]; the first half of a head takes minus the sine."""
     pairs = torch.arange(0, shape.head_dim, 2, dtype=torch.float32, device=positions_BT.device)
     frequencies = 1.0 / shape.rope_theta ** (pairs / shape.head_dim)
-    angles_BTD = (positions_BT[..., None].float() * frequencies).repeat(1, 1, 2)
-    return angles_BTD.cos()[:, :, None], angles_BTD.sin()[:, :, None]
+    angles_BT1P = (positions_BT[..., None].float() * frequencies)[:, :, None]
+    cos_BT1P, sin_BT1P = angles_BT1P.cos(), angles_BT1P.sin()
+    return torch.cat([cos_BT1P, cos_BT1P], -1), torch.cat([-sin_BT1P, sin_BT1P], -1)
 
 
 def rotated(x_BTHD: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    """Heads turned by their positions."""
-    cos_BT1D, sin_BT1D = (turn.to(x_BTHD.dtype) for turn in turns)
+    """Heads turned by their positions: pairs are one half of a head beside the other."""
+    cos_BT1D, sin_BT1D = turns
     first, second = x_BTHD.chunk(2, -1)
-    return x_BTHD * cos_BT1D + torch.cat([-second, first], -1) * sin_BT1D
-
-
-class SummedLoss(torch.autograd.Function):
-    """Cross entropy of a head, summed over rows; its gradients are computed on the way.
-
-    In bfloat16 the products are bfloat16, everything else (softmax, sums over stretches) float32.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, h_NC: Tensor, head_VC: Tensor, targets_N: Tensor, wanted: bool) -> Tensor:
-        """The loss; keeps the gradients of both inputs where they are wanted."""
-        loss = torch.zeros((), dtype=torch.float32, device=h_NC.device)
-        d_h_NC = torch.empty_like(h_NC) if wanted else None
-        d_head_VC = torch.zeros_like(head_VC, dtype=torch.float32) if wanted else None
-        rows = rows_at_once(h_NC.device.type, len(head_VC))
-        for begin in range(0, len(h_NC), rows):
-            h_SC, targets_S = h_NC[begin : begin + rows], targets_N[begin : begin + rows]
-            scores_SV = torch.log_softmax((h_SC @ head_VC.t()).float(), -1)
-            loss += functional.nll_loss(scores_SV, targets_S, reduction="sum", ignore_index=NO_TARGET)
-            if d_h_NC is None or d_head_VC is None:
-                continue
-            d_SV = scores_SV.exp_()
-            has_target_S1 = (targets_S != NO_TARGET)[:, None]
-            d_SV.scatter_add_(1, targets_S.clamp(min=0)[:, None], -torch.ones_like(d_SV[:, :1]))
-            d_SV = (d_SV * has_target_S1).to(h_NC.dtype)
-            torch.mm(d_SV, head_VC, out=d_h_NC[begin : begin + rows])
-            d_head_VC += d_SV.t() @ h_SC
-        ctx.save_for_backward(d_h_NC, d_head_VC)
-        ctx.dtype = head_VC.dtype
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, *d_loss: Tensor) -> tuple[Tensor | None, ...]:
-        """The kept gradients times the loss's own."""
-        d_h_NC, d_head_VC = ctx.saved_tensors
-        return d_h_NC * d_loss[0].to(d_h_NC.dtype), (d_head_VC * d_loss[0]).to(ctx.dtype), None, None
-
-
-def summed_loss(h_NC: Tensor, head_VC: Tensor, targets_N: Tensor) -> Tensor:
-    """Cross entropy of `h @ head.T`, summed over the rows whose target is not `NO_TARGET`."""
-    device = h_NC.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        h_NC, head_VC = h_NC.to(dtype), head_VC.to(dtype)
-    apply: Any = SummedLoss.apply
-    with torch.autocast(device, enabled=False):
-        return apply(h_NC, head_VC, targets_N, torch.is_grad_enabled())  # within forward it never is
-
-
-def rows_at_once(device: str, vocabulary: int) -> int:
-    """Rows whose logits lie in memory together."""
-    return max(MIN_ROWS_AT_ONCE, LOGITS_AT_ONCE.get(device, LOGITS_AT_ONCE["cuda"]) // vocabulary)
+    return torch.addcmul(x_BTHD * cos_BT1D, torch.cat([second, first], -1), sin_BT1D)

@@ -5,6 +5,8 @@ The decoder's parameters have the names of MistralForCausalLM, so export is a co
 written here, not by transformers: their bytes then depend on the model alone, not on the version installed.
 `rope_theta` and `torch_dtype` are there under the names that old readers (llama.cpp, transformers 4) and new ones
 know. There is no sliding window.
+
+Read are Mistrals and Llamas (`hare_ray.model.config`): in one file or several with an index, in any type.
 """
 
 from __future__ import annotations
@@ -20,13 +22,20 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hare_ray.model.config import CONFIG, shape_of
 from hare_ray.model.shape import Shape
 
-CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
+GENERATION, WEIGHTS = "generation_config.json", "model.safetensors"
 
 DTYPES = ("bfloat16", "float16", "float32")
 
+INDEX = "model.safetensors.index.json"
+"""Which file holds which weight, where there are several."""
+
 HEAD = "lm_head.weight"
+
+INITIALIZER_RANGE = 0.02
+"""What transformers would draw new weights with: its own default, and nothing about these."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def _config(shape: Shape, context_tokens: int) -> dict[str, Any]:
         "rope_theta": shape.rope_theta,
         "rope_parameters": {"rope_theta": shape.rope_theta, "rope_type": "default"},
         "rms_norm_eps": shape.norm_epsilon,
-        "initializer_range": shape.initial_std,
+        "initializer_range": INITIALIZER_RANGE,
         "attention_dropout": 0.0,
         "use_cache": True,
     }
@@ -92,30 +101,8 @@ def _write(path: Path, value: dict[str, Any]) -> None:
 
 
 def from_hf(folder: Path) -> tuple[Shape, dict[str, Tensor]]:
-    """Shape and weights of a Mistral in a folder, as they are stored there."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    if config.get("model_type") != "mistral":
-        raise ValueError(f"{folder} holds a {config.get('model_type')!r}, expected a 'mistral'")
-    if config.get("sliding_window") is not None:
-        raise ValueError(
-            f"{folder}: given sliding_window={config['sliding_window']}, expected null: attention here is full; "
-            "set it to null in config.json if your sequences are not longer than the window"
-        )
-    shape = Shape(
-        layers=config["num_hidden_layers"],
-        hidden=config["hidden_size"],
-        heads=config["num_attention_heads"],
-        kv_heads=config["num_key_value_heads"],
-        mlp_hidden=config["intermediate_size"],
-        vocabulary=config["vocab_size"],
-        tied=config["tie_word_embeddings"],
-        rope_theta=_rope_theta(config, folder),
-        norm_epsilon=config["rms_norm_eps"],
-        initial_std=config["initializer_range"],
-    )
-    width = config.get("head_dim") or shape.head_dim
-    if width != shape.head_dim:
-        raise ValueError(f"{folder}: given head_dim={width}, expected hidden_size / heads = {shape.head_dim}")
+    """Shape and weights of a Mistral or Llama in a folder, as they are stored there."""
+    shape = shape_of(json.loads((folder / CONFIG).read_text(encoding="utf-8")), str(folder))
     state = _tensors(folder)
     if shape.tied:
         state.pop(HEAD, None)
@@ -123,20 +110,24 @@ def from_hf(folder: Path) -> tuple[Shape, dict[str, Tensor]]:
     return shape, state
 
 
-def _rope_theta(config: dict[str, Any], folder: Path) -> float:
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise ValueError(f"{folder}: given rotary positions of type {kind!r}, expected 'default'")
-    return float(rope.get("rope_theta", config.get("rope_theta", 10_000.0)))
-
-
 def _tensors(folder: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in _files(folder):
         with safe_open(path, "pt") as file:
             state.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     return dict(sorted(state.items()))
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / INDEX).exists():
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        files = [folder / name for name in sorted(set(index["weight_map"].values()))]
+    else:
+        files = [folder / WEIGHTS]
+    missing = [path.name for path in files if not path.exists()]
+    if missing:
+        raise ValueError(f"{folder} has no {', '.join(missing)}; expected the whole model: download it again")
+    return files
 
 
 def check_state(state: Mapping[str, Tensor], shape: Shape) -> None:

@@ -1,7 +1,7 @@
 """The trained model as a folder of Hugging Face: loads in transformers, vLLM, lm-eval and llama.cpp.
 
     trained     weights.safetensors (float32, names as in MistralForCausalLM), shape.json, summary.json
-    tokenizer   tokenizer.json, tokenizer_config.json, special_tokens_map.json
+    tokenizer   tokenizer.json; tokenizer_config.json and special_tokens_map.json, or they are made
     ->          config.json, generation_config.json, model.safetensors, the tokenizer's files, README.md (model card)
 
 The card tells architecture, data, training and recipe from manifests and files of the run alone.
@@ -10,12 +10,11 @@ The card tells architecture, data, training and recipe from manifests and files 
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hare_ray import tokenizer_files
 from hare_ray.model.card import Card
 from hare_ray.model.shape import Shape
 from hare_ray.stage import Make, Stage, Table
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 WEIGHTS, SHAPE, SUMMARY = "weights.safetensors", "shape.json", "summary.json"
 """Files of a finished training stage that are read here."""
 
-TOKENIZER, SPECIAL = "tokenizer.json", "special_tokens_map.json"
-TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", SPECIAL)
-
 CARD = "README.md"
 
 MIXTURE = "mixture.json"
@@ -36,7 +32,18 @@ MIXTURE = "mixture.json"
 
 READ = "sequences read"
 
-RESULTS = ("stage", "parameters", "steps", "sequences", "tokens", "targets", "first_loss", "final_loss")
+RESULTS = (
+    "stage",
+    "parameters",
+    "steps",
+    "sequences",
+    "tokens",
+    "real_tokens",
+    "targets",
+    "first_loss",
+    "final_loss",
+    "spikes",
+)
 """Of summary.json; what it says of time, memory and device would make equal models unequal folders."""
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -74,20 +81,23 @@ class Export(Make):
 
         files = desk.files(self.trained)
         shape = Shape(**json.loads((files / SHAPE).read_text(encoding="utf-8")))
-        ids = special_ids(desk.files(self.tokenizer), shape.vocabulary)
+        words = tokenizer_files.in_folder(desk.files(self.tokenizer))
+        ids = special_ids(words, shape.vocabulary)
         special = SpecialTokens(bos=ids["bos_token"], eos=ids["eos_token"], pad=ids["pad_token"])
         state = load_file(files / WEIGHTS)
         to_hf(state, shape, desk.folder, dtype=self.dtype, context_tokens=self.context_tokens, special=special)
-        for name in TOKENIZER_FILES:
-            shutil.copyfile(desk.files(self.tokenizer) / name, desk.folder / name)
+        for name, data in tokenizer_files.completed(words).items():
+            (desk.folder / name).write_bytes(data)
         summary = json.loads((files / SUMMARY).read_text(encoding="utf-8"))
         (desk.folder / CARD).write_text(self.card(desk, shape, summary).text(), encoding="utf-8")
         return {"weights": sum(weight.numel() for weight in state.values()), "tensors": len(state)}
 
     def card(self, desk: Desk, shape: Shape, summary: dict[str, Any]) -> Card:
         """What manifests and summary say."""
-        manifest, tables = desk.manifest(self.trained), self.tables()
+        manifest = desk.manifest(self.trained)
         read = sequences_read(desk, self.trained)
+        # A table that no mixture read from only helped to choose, as the sample of an inherited model did.
+        tables = [table for table in self.tables() if read[table.name] or not read]
         return Card(
             shape=shape,
             dtype=self.dtype,
@@ -138,22 +148,8 @@ def numbers(manifest: dict[str, Any]) -> dict[str, int]:
     return {"rows": rows, **{name: count for name, count in books.items() if name not in ("rows", *FLOWS)}}
 
 
-def special_ids(folder: Path, vocabulary: int) -> dict[str, int | None]:
-    """Ids of the tokens that begin, end and fill a text; None where the tokenizer names none."""
-    tokenizer = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
-    ids = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
-    ids = {**tokenizer["model"]["vocab"], **ids}
-    if max(ids.values()) >= vocabulary:
-        raise ValueError(
-            f"the tokenizer gives ids up to {max(ids.values())}, the model has {vocabulary} embeddings; "
-            "export a model with the tokenizer it was trained with"
-        )
-    named = json.loads((folder / SPECIAL).read_text(encoding="utf-8"))
-    found: dict[str, int | None] = {}
-    for name in ("bos_token", "eos_token", "pad_token"):
-        token = named.get(name)
-        content = token["content"] if isinstance(token, dict) else token
-        if content is not None and content not in ids:
-            raise ValueError(f"{SPECIAL} names {content!r} as {name}, which {TOKENIZER} does not know")
-        found[name] = None if content is None else ids[content]
-    return found
+def special_ids(words: tokenizer_files.Contents, vocabulary: int) -> dict[str, int | None]:
+    """Ids of the tokens that begin, end and fill a text; None where the tokenizer has none."""
+    tokenizer_files.check_ids(words, vocabulary)
+    ids = tokenizer_files.ids(words)
+    return {name: None if token is None else ids[token] for name, token in tokenizer_files.specials(words).items()}

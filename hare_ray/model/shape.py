@@ -58,15 +58,13 @@ class Shape:
     """True: the head is the embedding, transposed."""
     rope_theta: float = 10_000.0
     norm_epsilon: float = 1e-5
-    initial_std: float = 0.02
-    """One constant for every layer (arXiv 2402.02791, table 4: as good as any rule by depth)."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
         for name in ("layers", "hidden", "heads", "kv_heads", "mlp_hidden", "vocabulary"):
             if getattr(self, name) < 1:
                 raise ValueError(f"given {name}={getattr(self, name)}, expected at least 1")
-        for name in ("rope_theta", "norm_epsilon", "initial_std"):
+        for name in ("rope_theta", "norm_epsilon"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"given {name}={getattr(self, name)}, expected a positive number")
         if self.hidden % self.heads:
@@ -102,6 +100,11 @@ class Shape:
         norms = (2 * self.layers + 1) * self.hidden
         embedding = 0 if self.tied else self.vocabulary * self.hidden
         return self.matmul_parameters + norms + embedding
+
+    @property
+    def embedding_share(self) -> float:
+        """Embedding and head among all weights, 0 to 1: PEHL of arXiv 2402.02791 (2.1), which wants it under 0.2."""
+        return (1 if self.tied else 2) * self.vocabulary * self.hidden / self.parameters
 
     def flops_per_token(self, sequence_tokens: int) -> int:
         """Training FLOPs of a token in sequences of that length, in PaLM's convention: full attention."""

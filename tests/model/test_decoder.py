@@ -1,13 +1,14 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn import functional
+from torch._dynamo.utils import counters
 from transformers import MistralConfig, MistralForCausalLM
 
-from hare_ray.model import decoder as module
 from hare_ray.model.attention import MASK, Backend, choose, spans
-from hare_ray.model.decoder import NO_TARGET, Decoder, next_tokens, summed_loss
+from hare_ray.model.decoder import Decoder
+from hare_ray.model.loss import NO_TARGET, next_tokens
 from hare_ray.model.shape import Shape
 from tests.model.packed import ROWS, packed, small
 
@@ -102,29 +103,6 @@ def test_a_batch_of_padding_has_no_loss_and_no_gradient():
     assert all(not weight.grad.any() for weight in decoder.parameters())
 
 
-def test_the_last_token_of_a_document_has_no_target():
-    tokens = torch.tensor([[5, 6, 7, 8, 9, 9]])
-    segments = torch.tensor([[0, 0, 0, 1, 1, -1]])
-    assert next_tokens(tokens, segments).tolist() == [[6, 7, NO_TARGET, 9, NO_TARGET, NO_TARGET]]
-
-
-def test_the_loss_in_stretches_is_cross_entropy(monkeypatch):
-    """Over stretches that do not divide the rows, some of them without a target."""
-    monkeypatch.setattr(module, "MIN_ROWS_AT_ONCE", 7)
-    monkeypatch.setitem(module.LOGITS_AT_ONCE, "cpu", 1)
-    generator = torch.Generator().manual_seed(2)
-    h = torch.randn(50, 16, generator=generator, requires_grad=True)
-    head = torch.randn(33, 16, generator=generator, requires_grad=True)
-    targets = torch.randint(0, 33, (50,), generator=generator)
-    targets[5:30] = NO_TARGET
-    loss = summed_loss(h, head, targets)
-    found = torch.autograd.grad(loss * 0.3, (h, head))
-    expected = functional.cross_entropy(h @ head.t(), targets, reduction="sum", ignore_index=NO_TARGET)
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
-    for one, other in zip(found, torch.autograd.grad(expected * 0.3, (h, head)), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("mode", ["bfloat16", "autocast"])
 def test_bfloat16_is_near_float32_and_its_loss_is_float32(mode):
     batch = packed([[100, 28], [128]], 128)
@@ -169,18 +147,6 @@ def test_first_weights_follow_from_shape_and_seed_alone():
     assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
 
 
-def test_first_weights_have_one_deviation_and_norms_are_one():
-    shape = Shape(
-        layers=2, hidden=256, heads=4, kv_heads=2, mlp_hidden=512, vocabulary=512, tied=False, initial_std=0.05
-    )
-    for name, weight in Decoder(shape, CPU, seed=1).named_parameters():
-        if weight.ndim == 1:
-            assert torch.equal(weight, torch.ones_like(weight)), name
-        else:
-            assert weight.std().item() == pytest.approx(0.05, rel=0.02), name
-            assert abs(weight.mean().item()) < 5 * 0.05 / math.sqrt(weight.numel()), name
-
-
 def test_the_number_of_weights_is_as_the_shape_says():
     for tied in (True, False):
         weights = list(Decoder(small(tied), CPU, seed=1).parameters())
@@ -197,3 +163,64 @@ def test_a_decoder_learns_a_batch_by_heart():
         (loss / targets).backward()
         optimizer.step()
     assert loss.item() / targets.item() < 0.1 < math.log(101)
+
+
+def stepped(decoder, batch):
+    loss, targets = decoder(*batch)
+    (loss / targets).backward()
+    return [loss.detach(), *(weight.grad for weight in decoder.parameters())]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_recomputing_changes_nothing_but_what_is_kept(dtype):
+    batch = packed([[100, 28], [128]], 128)
+    kept = []
+    results = []
+    for recompute in (False, True):
+        decoder = stirred(Decoder(small(), CPU, seed=1)).to(dtype)
+        decoder.model.recompute = recompute
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, s=sizes: s.append(x.numel()) or x, lambda x: x):
+            loss, targets = decoder(*batch)
+        (loss / targets).backward()
+        kept.append(sum(sizes))
+        results.append([loss, *(weight.grad for weight in decoder.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    assert kept[1] < kept[0] / 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_compiled_decoder_is_the_same_and_compiled_once(recompute):
+    """Pieces differ from batch to batch, and layers are many: neither is a reason to compile again."""
+    shape = replace(small(), layers=4)
+    eager = stirred(Decoder(shape, CPU, seed=1))
+    compiled = stirred(Decoder(shape, CPU, seed=1)).compiled()
+    compiled.model.recompute = recompute
+    assert list(eager.state_dict()) == list(compiled.state_dict())
+    torch._dynamo.reset()
+    counters.clear()
+    graphs = []
+    for rows in ([[7, 30, 3], [40]], [[40], [1, 2, 3]], [[10, 10, 5], [1, 1, 1, 37]], [[2, 3, 4, 5, 6], [20, 20]]):
+        batch = packed(rows, 40)
+        for one, other in zip(stepped(eager, batch), stepped(compiled, batch), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+        eager.zero_grad()
+        compiled.zero_grad()
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert 0 < graphs[0] <= 8
+    assert len(set(graphs[1:])) == 1  # the loss is compiled a second time, for any number of targets
+    assert not counters["recompile_limit"]
+
+
+def test_losses_of_tokens_are_what_the_loss_sums():
+    decoder = stirred(Decoder(small(), CPU, seed=1))
+    batch = packed(ROWS, 40)
+    losses = decoder.losses(*batch)
+    targets = next_tokens(*batch[:2])
+    scores = torch.log_softmax(decoder.logits(*batch), -1)
+    expected = -scores.gather(-1, targets.clamp(min=0)[..., None])[..., 0] * (targets != NO_TARGET)
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(losses.sum(), decoder(*batch)[0], rtol=1e-6, atol=1e-4)
+    assert losses.dtype == decoder.bfloat16().losses(*batch).dtype == torch.float32
+    assert not losses.requires_grad

@@ -4,15 +4,24 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from hare_ray import engine
+from hare_ray.gather import Desk
 from hare_ray.model.attention import choose
 from hare_ray.model.decoder import Decoder
 from hare_ray.model.export import SpecialTokens, from_hf, to_hf
 from hare_ray.model.export_stage import Export, special_ids
 from hare_ray.model.shape import Shape
-from hare_ray.stage import Source
+from hare_ray.stage import Make, Source, Stage
+from hare_ray.tokenizer_files import in_folder
 from tests.model.packed import packed, small
 from tests.model.stages import Mixed, Numbers, Phase, Trained, Words
 
@@ -41,7 +50,7 @@ def test_transformers_loads_the_folder_and_gives_the_same_logits(tied, tmp_path)
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_from_hf_gives_back_what_to_hf_wrote(tied, tmp_path):
-    decoder = Decoder(replace(small(tied), rope_theta=500.0, initial_std=0.03), choose("cpu"), seed=1)
+    decoder = Decoder(replace(small(tied), rope_theta=500.0), choose("cpu"), seed=1)
     shape, state = from_hf(written(decoder, tmp_path))
     assert shape == decoder.shape
     assert state.keys() == decoder.state_dict().keys()
@@ -84,10 +93,35 @@ def test_a_model_that_transformers_saved_is_read(tied, tmp_path):
     torch.testing.assert_close(decoder.logits(tokens, segments, positions), model(tokens).logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_llama_is_read_from_several_files_and_another_beside_them_is_not(dtype, tmp_path):
+    config = LlamaConfig(
+        vocab_size=101, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, rms_norm_eps=1e-5, rope_parameters={"rope_theta": 700.0, "rope_type": "default"},
+    )  # fmt: skip
+    LlamaForCausalLM(config).to(dtype).save_pretrained(tmp_path, max_shard_size="50KB")
+    save_file({"output.weight": torch.zeros(3)}, tmp_path / "consolidated.safetensors")
+    shape, state = from_hf(tmp_path)
+    assert shape == replace(small(), rope_theta=700.0)
+    assert {weight.dtype for weight in state.values()} == {dtype}
+    decoder = Decoder(shape, choose("cpu"), seed=1)
+    decoder.load_state_dict(state)
+    tokens, segments, positions = packed([[40]], 40)
+    expected = LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()(tokens).logits
+    torch.testing.assert_close(decoder.logits(tokens, segments, positions), expected, rtol=1e-4, atol=1e-5)
+    sorted(tmp_path.glob("model-*.safetensors"))[1].unlink()
+    with pytest.raises(ValueError, match="has no model-00002"):
+        from_hf(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("model_type", "llama", "expected a 'mistral'"),
+        ("model_type", "mixtral", "expected one of mistral, llama"),
+        ("attention_bias", True, "attention_bias"),
+        ("mlp_bias", True, "mlp_bias"),
+        ("hidden_act", "gelu", "gelu"),
+        ("rope_scaling", {"type": "linear", "factor": 2.0}, "linear"),
         ("sliding_window", 4096, "sliding_window"),
         ("head_dim", 32, "head_dim"),
         ("rope_parameters", {"rope_type": "yarn", "factor": 2.0}, "yarn"),
@@ -179,10 +213,41 @@ def test_two_runs_write_the_same_bytes(tmp_path):
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
-    _, folder = exported(tmp_path)
-    assert special_ids(folder, 260) == {"bos_token": 1, "eos_token": 2, "pad_token": 3}
+    words = in_folder(exported(tmp_path)[1])
+    assert special_ids(words, 260) == {"bos_token": 1, "eos_token": 2, "pad_token": 3}
     with pytest.raises(ValueError, match="ids up to 259"):
-        special_ids(folder, 259)
+        special_ids(words, 259)
+
+
+class Folder(Make):
+    """The tokenizer without the files beside it, as a Source of a person's folder may be; or a Unigram."""
+
+    given: Stage
+    unigram: bool
+
+    def make(self, desk: Desk) -> dict[str, int]:
+        told = json.loads((desk.files(self.given) / "tokenizer.json").read_text())
+        if self.unigram:
+            vocabulary = [[token, -1.0] for token in told["model"]["vocab"]]
+            told["model"] = {"type": "Unigram", "vocab": vocabulary, "unk_id": 0, "byte_fallback": False}
+        (desk.folder / "tokenizer.json").write_text(json.dumps(told))
+        return {}
+
+
+@pytest.mark.parametrize("unigram", [False, True])
+def test_a_folder_with_tokenizer_json_alone_is_exported_whole(unigram, tmp_path):
+    (tmp_path / "a.txt").write_text("one")
+    table = Numbers(files=Source(location=str(tmp_path / "a.txt"), label="crawl"))
+    tokenizer = Folder(given=Words(docs=table, size=260), unigram=unigram)
+    mixture = Mixed(tables=(table,), weights=(1.0,), phases=())
+    trained = Trained(mixture=mixture, tokenizer=tokenizer, shape=SHAPE, seed=1, learning_rate=1.0)
+    export = Export(trained=trained, tokenizer=tokenizer, dtype="bfloat16", context_tokens=64)
+    engine.run(export, root=str(tmp_path / "run"))
+    folder = tmp_path / "run" / "export" / export.fingerprint[:12]
+    loaded, config = AutoTokenizer.from_pretrained(folder), json.loads((folder / "config.json").read_text())
+    named = [loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id]
+    assert named == [1, 2, 3] == [config[f"{name}_token_id"] for name in ("bos", "eos", "pad")]
+    assert len(loaded("A hare").input_ids) == 6
 
 
 def test_an_export_that_cannot_be_is_refused_when_built():

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,16 @@ def test_hare_has_the_published_number_of_weights():
     assert HARE.parameters / 1e9 == pytest.approx(1.1231, abs=5e-5)
     assert HARE.matmul_parameters / 1e9 == pytest.approx(1.0575, abs=1e-4)
     assert TINY_LLAMA.parameters / 1e9 == pytest.approx(1.1000, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "layers", "share"), [(48_000, 20, 0.179), (8_000, 24, 0.0297), (100_000, 15, 0.3819)]
+)
+def test_the_share_of_the_embedding_is_that_of_table_1(vocabulary, layers, share):
+    """Of arXiv 2402.02791, where depth makes up for the vocabulary; it does not say by how many layers."""
+    shape = Shape(layers, hidden=1792, heads=14, kv_heads=14, mlp_hidden=4964, vocabulary=vocabulary, tied=False)
+    assert shape.embedding_share == pytest.approx(share, rel=0.03)
+    assert replace(shape, tied=True).embedding_share < shape.embedding_share
 
 
 def test_flops_of_a_token_in_the_convention_of_palm_and_truly():
@@ -75,7 +86,7 @@ def test_a_tied_head_saves_the_embedding_and_no_work():
         {"kv_heads": 3},
         {"hidden": 12, "heads": 4, "kv_heads": 2},
         {"layers": 0},
-        {"initial_std": 0.0},
+        {"rope_theta": 0.0},
     ],
 )
 def test_shapes_that_cannot_be_built_are_refused(wrong):
