@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hare_ray.priors.benchmarks import covers
-from hare_ray.stage import Stage
+from hare_ray.stage import Keep, Stage, Table
 
 CERTIFICATE = "certificate.json"
 
@@ -46,7 +46,7 @@ def check_recipe(
     if looked is None:  # files of another run: what they say is checked at the start
         return
     seen = {id(table.base) for table in looked}
-    missing = [source for source in sources if id(source.base) not in seen]
+    missing = [source for source in sources if not any(id(one.base) in seen for one in wholes(source))]
     if missing:
         raise ValueError(
             f"{stage!r}: given {certificate!r}, whose last look is not at {missing}; "
@@ -54,23 +54,37 @@ def check_recipe(
         )
 
 
-def check_stages(stage: Stage, evaluated: tuple[str, ...], before: Stage | None) -> None:
-    """Refuse benchmarks that an earlier stage of the same model was not told of, or cannot tell of."""
-    if before is None or not evaluated:
+def wholes(table: Stage) -> tuple[Stage, ...]:
+    """The table, and those it is a choice of rows from: what is in none of a table's rows is in none of the chosen."""
+    return (table, *wholes(table.docs)) if isinstance(table, Keep) else (table,)
+
+
+def trainings(stage: Stage) -> tuple[Stage, ...]:
+    """The trainings that made a model: the stage, or those behind it that are no tables and say what they may judge."""
+    if hasattr(stage, "evaluated"):
+        return (stage,)
+    parents = (parent for parent in stage.parents if not isinstance(parent, Table))
+    return tuple(dict.fromkeys(one for parent in parents for one in trainings(parent)))
+
+
+def check_stages(stage: Stage, evaluated: tuple[str, ...], before: tuple[Stage, ...], model: Stage) -> None:
+    """Refuse benchmarks that the earlier trainings behind `model` were not told of, or cannot tell of."""
+    if not evaluated:
         return
-    told = getattr(before, "evaluated", None)
-    if not isinstance(told, tuple):
+    if not before or not all(isinstance(getattr(one, "evaluated", None), tuple) for one in before):
         raise ValueError(
-            f"{stage!r}: given evaluated={evaluated}, and {before!r} to go on from, which does not say what its corpus "
+            f"{stage!r}: given evaluated={evaluated}, and {model!r} to go on from, which does not say what its corpus "
             "was searched for; expected a training with a certificate and `evaluated` of its own, as the model keeps "
             "what it read; put that training itself into the recipe, or leave `evaluated` empty"
         )
-    unknown = [name for name in evaluated if not covers(told, name)]
-    if unknown:
-        raise ValueError(
-            f"{stage!r}: given evaluated={evaluated}, but the training before it was told of {told} only; expected "
-            f"{unknown} there as well, as the model keeps what it read; give both the same"
-        )
+    for one in before:
+        told: tuple[str, ...] = getattr(one, "evaluated", ())
+        unknown = [name for name in evaluated if not covers(told, name)]
+        if unknown:
+            raise ValueError(
+                f"{stage!r}: given evaluated={evaluated}, but the training before it was told of {told} only; expected "
+                f"{unknown} there as well, as the model keeps what it read; give both the same"
+            )
 
 
 def check_certificate(
@@ -97,7 +111,8 @@ def check_certificate(
 def _check_bases(stage: Stage, final: Mapping[str, Any], sources: tuple[Stage, ...]) -> None:
     """By fingerprint alone: in another run the same table may have another name."""
     bases: dict[str, str] = final.get("bases", {})
-    missing = [source for source in sources if source.base.fingerprint not in bases.values()]
+    known = set(bases.values())
+    missing = [source for source in sources if not any(one.base.fingerprint in known for one in wholes(source))]
     if missing:
         given = ", ".join(f"{name} {fingerprint[:12]}" for name, fingerprint in bases.items())
         wanted = ", ".join(f"{source.base.name} {source.base.fingerprint[:12]}" for source in missing)

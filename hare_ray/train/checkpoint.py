@@ -1,12 +1,21 @@
 """Checkpoints that are whole or do not count.
 
-    <lasting>/checkpoints/step-00000100/<files of all ranks>, manifest.json
-    manifest.json   step, tokens, workers, fingerprint, files: name, bytes, sha256
+    <lasting>/checkpoints/step-00000100-<attempt>/
+        weights-00000-of-00002.safetensors, moments-00000-of-00002.safetensors     one of each a rank
+        rank-00000.json     what this rank wrote: name, bytes, sha256, tensors of each file
+        manifest.json       step, fingerprint, what the loop counted, files of all ranks; written last
 
-Every rank saves into a folder of its own beside, hashes and syncs what it wrote, and moves it into place (sends it,
-where the place is a URL). When all have done so rank 0 writes the manifest, whole or not at all: a folder without one
-is half a checkpoint. At a start the newest checkpoint of this very stage is taken whose files all have the size and
-hash that the manifest says; any other is passed over. The last two are kept.
+Every tensor is whole, in float32, and lies in one file: the one of the rank that owned it. Which rank that was does not
+matter to a reader, so as many workers as one likes go on from it, with any division of the states among them.
+
+A rank gives a copy of its tensors to a thread and trains on. The thread writes them aside, hashes and syncs them, moves
+them into place (sends them, where the place is a URL) and says so in an object of its own; that of rank 0 waits for the
+objects of all, and writes the manifest: a folder without one is half a checkpoint. Ranks agree through these objects
+alone, for a collective in a thread beside the training's own would get in their way. `attempt` is of one start of the
+workers: what the threads of a killed group still write never gets among the files of the next.
+
+At a start the newest checkpoint of this very stage is taken whose files all have the size and hash that the manifest
+says. One that is torn, and what never got its manifest, is removed with a warning.
 
 The workers write to shared storage themselves, and Ray's report is not used: it registers a checkpoint up to two
 seconds after it is written, one that was finished in between is lost, and it does not check what it reads.
@@ -16,38 +25,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hare_ray.store import Root, filesystem
-from hare_ray.train.settings import Ranks, local
+from hare_ray.train import tensor_files
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLDER, MANIFEST, PREFIX = "checkpoints", "manifest.json", "step-"
+
+WEIGHTS = "weights/"
+"""Beginning of the names of weights among the tensors of a checkpoint; what follows is the parameter's."""
 
 SAVING = ".saving"
 """Local folder beside the checkpoints in which ranks write."""
 
-KEPT = 2
-
 Entry = dict[str, Any]
 
+logger = logging.getLogger(__name__)
 
-def name_of(step: int) -> str:
+
+def name_of(step: int, attempt: str) -> str:
     """Folder of the checkpoint after `step` steps."""
-    return f"{FOLDER}/{PREFIX}{step:08d}"
+    return f"{FOLDER}/{PREFIX}{step:08d}-{attempt}"
 
 
-def digest(path: Path) -> str:
-    """Hex sha256 of a file, read in stretches."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def rank_file(rank: int) -> str:
+    """What a rank says of its files."""
+    return f"rank-{rank:05d}.json"
 
 
 @dataclass(frozen=True)
@@ -64,23 +78,17 @@ class Checkpoints:
         """The lasting folder."""
         return Root(self.lasting.rstrip("/"))
 
-    def write(self, name: str, path: Path) -> None:
-        """Bring a local file into the lasting folder; it is moved there where that is local."""
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        here = self.root.local
-        if here is not None:
-            (here / name).parent.mkdir(parents=True, exist_ok=True)
-            path.replace(here / name)
-            return
-        system, base = filesystem(self.root.url)
-        system.put_file(str(path), f"{base}/{name}")
+    def aside(self, rank: int) -> Path:
+        """A new empty folder to write in: beside the checkpoints, so that moving is renaming, or a local one.
 
-    def aside(self) -> Path:
-        """A new empty folder to write in: beside the checkpoints, so that moving is renaming, or a local one."""
+        The local one has the same name each time, so that what a killed worker left goes with the next save there.
+        """
         if self.root.local is None:
-            return Path(tempfile.mkdtemp(prefix="hare_ray-checkpoint-"))
-        folder = self.root.local / SAVING / uuid.uuid4().hex
+            of = hashlib.sha256(self.root.url.encode()).hexdigest()[:12]
+            folder = Path(tempfile.gettempdir()) / f"hare_ray-checkpoint-{of}-{rank:05d}"
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            folder = self.root.local / SAVING / uuid.uuid4().hex
         folder.mkdir(parents=True)
         return folder
 
@@ -89,97 +97,111 @@ class Checkpoints:
         if self.root.local is not None:
             shutil.rmtree(self.root.local / SAVING, ignore_errors=True)
 
-    def save(self, step: int, facts: Entry, write: Callable[[Path], None], ranks: Ranks) -> None:
-        """Let every rank `write` into a folder; all ranks call this."""
-        aside, name = self.aside(), name_of(step)
-        write(aside)
+    def write(self, name: str, rank: int, count: int, tensors: dict[str, Tensor]) -> None:
+        """Bring the tensors of a rank into the folder `name`, and then its word that they are there."""
+        aside = self.aside(rank)
+        weights = {each: tensor for each, tensor in tensors.items() if each.startswith(WEIGHTS)}
+        others = {each: tensor for each, tensor in tensors.items() if each not in weights}
         entries = []
-        for path in sorted(path for path in aside.rglob("*") if path.is_file()):
-            file = path.relative_to(aside).as_posix()
-            entries.append({"name": file, "bytes": path.stat().st_size, "sha256": digest(path)})
-            self.write(f"{name}/{file}", path)
+        for kind, some in (("weights", weights), ("moments", others)):
+            path = aside / f"{kind}-{rank:05d}-of-{count:05d}.safetensors"
+            sha256 = tensor_files.write(path, tensor_files.of_torch(some))
+            entries.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sha256, "tensors": sorted(some)})
+            self._move(path, f"{name}/{path.name}")
         shutil.rmtree(aside)
-        written = ranks.together(entries)
-        if ranks.rank == 0:
-            files = sorted((entry for entries in written for entry in entries), key=lambda entry: entry["name"])
-            manifest = {"step": step, "fingerprint": self.fingerprint, **facts, "files": files}
-            self.root.write(f"{name}/{MANIFEST}", json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n")
-            self.forget(self.steps()[:-KEPT])
-        ranks.together(None)
+        self.root.write(f"{name}/{rank_file(rank)}", _encoded(entries))
 
-    def steps(self) -> list[int]:
-        """Steps of which there is something, complete or not, in order."""
-        names = [name for name in self.root.names(FOLDER) if name.startswith(PREFIX)]
-        return sorted(int(name.removeprefix(PREFIX)) for name in names)
-
-    def forget(self, steps: Iterable[int]) -> None:
-        """Remove checkpoints, the manifest first."""
-        for step in steps:
-            self.root.delete(f"{name_of(step)}/{MANIFEST}")
-            self.root.delete(name_of(step))
-
-    def manifest(self, step: int) -> Entry | None:
-        """The manifest of a checkpoint of this stage whose files are all there, unchanged; otherwise None."""
-        name = name_of(step)
-        try:
-            manifest: Entry = json.loads(self.root.read(f"{name}/{MANIFEST}"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        if manifest.get("fingerprint") != self.fingerprint or manifest.get("step") != step:
-            return None
-        return (
-            manifest if all(self._unchanged(f"{name}/{entry['name']}", entry) for entry in manifest["files"]) else None
-        )
-
-    def _unchanged(self, name: str, entry: Entry) -> bool:
+    def _move(self, path: Path, name: str) -> None:
         here = self.root.local
-        if here is not None:
-            path = here / name
-            return path.is_file() and path.stat().st_size == entry["bytes"] and digest(path) == entry["sha256"]
+        if here is None:
+            self.root.upload(name, path)
+            return
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        path.replace(here / name)
+        _keep_entries((here / name).parent)
+
+    def written(self, name: str, count: int) -> list[int]:
+        """The ranks that have said that their files are there."""
+        there = set(self.root.names(name))
+        return [rank for rank in range(count) if rank_file(rank) in there]
+
+    def commit(self, name: str, count: int, facts: Entry) -> None:
+        """Write the manifest, when all `count` ranks have said that their files are there."""
+        files = [entry for rank in range(count) for entry in json.loads(self.root.read(f"{name}/{rank_file(rank)}"))]
+        manifest = {**facts, "fingerprint": self.fingerprint, "files": sorted(files, key=lambda file: file["name"])}
+        self.root.write(f"{name}/{MANIFEST}", _encoded(manifest))
+
+    def names(self) -> list[str]:
+        """Folders in which there is something, complete or not, by step."""
+        return sorted(f"{FOLDER}/{name}" for name in self.root.names(FOLDER) if name.startswith(PREFIX))
+
+    def committed(self) -> list[str]:
+        """Folders with a manifest, by step."""
+        return [name for name in self.names() if self.root.exists(f"{name}/{MANIFEST}")]
+
+    def forget(self, name: str) -> None:
+        """Remove a checkpoint, the manifest first."""
+        self.root.delete(f"{name}/{MANIFEST}")
+        self.root.delete(name)
+
+    def newest(self) -> tuple[str, Entry] | None:
+        """Folder and manifest of the newest good one; torn ones before it, and what has no manifest, are removed.
+
+        Only while no rank writes.
+        """
+        found = None
+        for name in reversed(self.names()):
+            fault = self._fault(name) if found is None else self._unfinished(name)
+            if fault is not None:
+                logger.warning("checkpoint %s/%s is left out and removed: %s", self.lasting, name, fault)
+                self.forget(name)
+            elif found is None:
+                found = name, self.manifest(name)
+        return found
+
+    def manifest(self, name: str) -> Entry:
+        """The manifest of a checkpoint."""
+        return json.loads(self.root.read(f"{name}/{MANIFEST}"))
+
+    def _unfinished(self, name: str) -> str | None:
+        return None if self.root.exists(f"{name}/{MANIFEST}") else f"it has no {MANIFEST}, its save was cut short"
+
+    def _fault(self, name: str) -> str | None:
+        """What is wrong with a checkpoint; None: nothing."""
+        if (unfinished := self._unfinished(name)) is not None:
+            return unfinished
+        try:
+            manifest = self.manifest(name)
+        except json.JSONDecodeError as error:
+            return f"{MANIFEST} is cut off ({error})"
+        if manifest["fingerprint"] != self.fingerprint:
+            return f"it is of a stage {manifest['fingerprint'][:12]}, expected {self.fingerprint[:12]}"
+        faults = (self._changed(f"{name}/{entry['name']}", entry) for entry in manifest["files"])
+        return next((fault for fault in faults if fault is not None), None)
+
+    def _changed(self, name: str, entry: Entry) -> str | None:
+        """What of a file is not as its entry says."""
         system, base = filesystem(self.root.url)
-        if not system.exists(f"{base}/{name}") or system.size(f"{base}/{name}") != entry["bytes"]:
-            return False
-        with system.open(f"{base}/{name}", "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
-
-    def newest(self) -> Entry | None:
-        """The manifest of the newest complete checkpoint; what is newer and is not complete is removed."""
-        for step in reversed(self.steps()):
-            manifest = self.manifest(step)
-            if manifest is not None:
-                return manifest
-            self.forget([step])
-        return None
+        path = f"{base}/{name}"
+        if not system.exists(path):
+            return f"{entry['name']} is missing"
+        size = system.size(path)
+        if size != entry["bytes"]:
+            return f"{entry['name']} has {size} bytes, expected {entry['bytes']}"
+        with system.open(path, "rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+        return None if same else f"{entry['name']} has not the sha256 that {MANIFEST} says"
 
 
-def fetched(url: str, name: str) -> Path:
-    """A folder of a path or URL as a local one: itself, or a copy of the caller's own."""
-    here = local(url)
-    if here is not None:
-        return here / name
-    system, base = filesystem(url.rstrip("/"))
-    copy = Path(tempfile.mkdtemp(prefix="hare_ray-checkpoint-"))
-    system.get(f"{base}/{name}/", str(copy), recursive=True)
-    return copy
+def _keep_entries(folder: Path) -> None:
+    """See that a loss of power does not take the names in a folder, nor its own."""
+    for one in (folder, folder.parent):
+        opened = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
-def take(url: str, name: str, target: Path) -> None:
-    """Bring a file, or a folder with all in it, to a local place; linked where that is possible."""
-    here = local(url)
-    if here is None:
-        system, base = filesystem(url.rstrip("/"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        system.get(f"{base}/{name}", str(target), recursive=True)
-    elif (here / name).is_dir():
-        shutil.copytree(here / name, target, copy_function=linked)
-    else:
-        linked(str(here / name), str(target))
-
-
-def linked(source: str, target: str) -> str:
-    """A second name of the file, or a copy on another file system. What lies in `lasting` is never written again."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"

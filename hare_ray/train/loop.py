@@ -3,174 +3,299 @@
 
     batches -> weights, checkpoints, rows of metrics
 
-A step waits for the other ranks only where their gradients are added up, and for the device not at all: the number
-of targets of a step is added up over the ranks on the device, losses stay there until they are logged. A loss that is
-no number ends the run before anything is saved: the last checkpoint is good.
+A step waits for the other ranks only where their counts are added up, before it, and their gradients; and for the
+device not at all: the number of targets of a step, which divides its loss, is added up on the device; losses, norms and
+counts stay there until they are logged, and then come in one transfer. Saves run beside the training
+(`hare_ray.train.saving`).
+
+A step whose loss or norm is no number changes no weight (`hare_ray.train.guard`): it may be the batch, which comes
+again in every run, so the next one is taken. After `IN_A_ROW` of them it is the weights, and the run ends. Among such
+steps nothing is saved, but after them: the last checkpoint is good.
+
+Python looks for cycles of garbage at moments of its own, on every rank at another one, and all wait for the slowest; so
+it looks only at saves.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import logging
 import math
 import platform
 import resource
-import shutil
 import time
+import uuid
+from enum import Enum
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_file
+from numpy.typing import NDArray
 from torch import Tensor
 
-from hare_ray.train.checkpoint import Checkpoints, fetched, name_of
+from hare_ray.train.checkpoint import Checkpoints
+from hare_ray.train.engine import Stepped
+from hare_ray.train.first_weights import first_model
+from hare_ray.train.made import engine
 from hare_ray.train.metrics import Metrics
+from hare_ray.train.notice import Notice
 from hare_ray.train.reading import Reader, StepBatch
-from hare_ray.train.settings import DIVERGED, RESULT, STARTS, WEIGHTS, Plan, Ranks
-from hare_ray.train.zero import Zero
+from hare_ray.train.saving import Saver
+from hare_ray.train.settings import DIVERGED, RESULT, STARTS, Plan, Ranks
+from hare_ray.train.stored import Stored
+from hare_ray.train.tally import Tally
+
+ASK_SECONDS = 5.0
+"""Between two questions for nodes that will be taken away; all ranks meet for one, which takes some 10 ms."""
+
+IN_A_ROW = 8
+"""Steps without a number that end a run. Batches that do that by themselves are too rare for so many at once; weights
+that do it do it with every batch."""
+
+IN_A_ROW_AT_END = 2
+"""The same for the last steps of a run, which no number can follow: rather none than weights that give none."""
+
+logger = logging.getLogger(__name__)
+
+
+class End(Enum):
+    """How a loop ended."""
+
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    STOPPED = "stopped"
+    """It was told to, and saved."""
 
 
 class Pending(NamedTuple):
     """A step that is done and not logged."""
 
-    step: int
-    loss: Tensor
-    """Summed, of this rank."""
-    targets: Tensor
-    """Of all ranks."""
-    grad_norm: Any
+    stepped: Stepped
+    counts: Tensor
+    """int64 [1 + sources + 1], of all ranks: targets, real tokens by source, pairs."""
+
+
+class Heard(NamedTuple):
+    """What the ranks told one another where they logged."""
+
+    told: bool
+    """Some rank was told to end."""
+    ask: bool
+    """It is time to ask for nodes that will be taken away."""
+
+
+def train_loop(plan: Plan, ranks: Ranks, device: torch.device, notice: Notice) -> End:
+    """One worker's part of a training stage, from where the last run was to the end."""
+    return Loop(plan, ranks, device, notice).run()
 
 
 class Loop:
     """One worker's part of a training stage."""
 
-    def __init__(self, plan: Plan, ranks: Ranks, device: torch.device) -> None:
+    def __init__(self, plan: Plan, ranks: Ranks, device: torch.device, notice: Notice) -> None:
         """Build the model and bring it to where the last run was."""
-        self.plan, self.ranks, self.device = plan, ranks, device
+        self.plan, self.ranks, self.device, self.notice = plan, ranks, device, notice
         self.checkpoints = Checkpoints(plan.lasting, plan.fingerprint)
-        self.targets, self.first = 0, 0
-        self.zero = Zero(plan, device)
-        self._resume()
-        self.metrics = Metrics(plan.lasting, self.first, plan.hook) if ranks.rank == 0 else None
+        self.tally = Tally([0] * len(plan.tables))
+        attempt, resumed = self._resumed()
+        self.engine = engine(plan, first_model(plan, device, resumed=resumed is not None), ranks, device)
+        if resumed is not None:
+            self.engine.load(Stored.opened(resumed).read)
+        self.first, self.waited_before = self.tally.step, self.tally.waited_seconds
+        self.tally.started(ranks.count)
+        self.saver = Saver(plan, ranks, self.checkpoints, attempt)
+        self.metrics = Metrics(plan, self.first, device_name(device), ranks.count) if ranks.rank == 0 else None
         self.pending: list[Pending] = []
-        self.since = time.perf_counter()
+        self.no_numbers: list[dict[str, Any]] = []
+        self.known: frozenset[str] = frozenset()
+        self.since = self.asked = time.perf_counter()
 
-    def _resume(self) -> None:
-        """From the newest good checkpoint, else from the stage before, else from the first weights."""
-        root = self.checkpoints.root
-        newest = None
+    def _resumed(self) -> tuple[str, str | None]:
+        """Name of this attempt, and the checkpoint to go on from: the newest good one, else the stage's before."""
+        found = None
         if self.ranks.rank == 0:
+            root = self.checkpoints.root
             self.checkpoints.clear()
             root.delete(DIVERGED)
-            starts = f"{STARTS}-{self.plan.fingerprint[:12]}"
+            starts = starts_of(self.plan)
             root.write(f"{starts}/{len(root.names(starts)):05d}", b"")
-            newest = self.checkpoints.newest()
-        newest = self.ranks.together(newest)[0]
-        if newest is not None:
-            self.first, self.targets = newest["step"], newest["targets"]
-            self._load(self.plan.lasting, name_of(self.first))
-        elif self.plan.before is not None:
-            self._load(self.plan.before, "")
+            found = uuid.uuid4().hex[:8], self.checkpoints.newest()
+        found = self.ranks.together(found)[0]
+        assert found is not None
+        attempt, newest = found
+        if newest is None:
+            return attempt, self.plan.before
+        self.tally = Tally.of(newest[1])
+        return attempt, f"{self.checkpoints.root.url}/{newest[0]}"
 
-    def _load(self, url: str, name: str) -> None:
-        folder = fetched(url, name)
-        self.zero.load(folder)
-        if "://" in url and not url.startswith("file://"):
-            shutil.rmtree(folder)
-
-    def run(self) -> None:
-        """Train to the end, or to a loss that is no number."""
+    def run(self) -> End:
+        """Train to the end, to a loss that is no number, or until told to stop."""
+        gc.collect()
         gc.freeze()  # what the libraries made need not be looked at again
-        reader = Reader(self.plan, self.ranks.rank, self.zero.backend, self.device)
+        gc.disable()
+        try:
+            return self._run()
+        finally:
+            gc.enable()
+            gc.unfreeze()
+            self.saver.close()
+            if self.metrics is not None:
+                self.metrics.close()
+
+    def _run(self) -> End:
+        reader = Reader(self.plan, self.ranks, self.engine.backend, self.device)
+        due = False
         for step, batch in enumerate(reader.steps(self.first), self.first + 1):
             self.pending.append(self._step(step, batch))
-            saving = step == self.plan.steps or step % self.plan.checkpoint_steps == 0
-            if (saving or len(self.pending) >= self.plan.log_steps) and not self._log():
-                return
-            if saving:
-                self._save(step)
+            due = due or step == self.plan.steps or step % self.plan.checkpoint_steps == 0
+            if not due and len(self.pending) < self.plan.log_steps:
+                continue
+            heard = self._log()
+            if heard is None:
+                return End.DIVERGED
+            soon = heard.told or (heard.ask and self._taken())
+            if (due or soon) and (step == self.plan.steps or not self.no_numbers):
+                self._save()
+                due = False
+            if soon:
+                self.saver.wait()
+            if heard.told and step < self.plan.steps:
+                return End.STOPPED
         self._finish()
+        return End.FINISHED
 
     def _step(self, step: int, batch: StepBatch) -> Pending:
-        targets = torch.tensor(batch.targets, device=self.device)
-        dist.all_reduce(targets)
-        loss, grad_norm = self.zero.step(batch.micro_batches, targets, self.plan.learning_rate(step - 1))
-        return Pending(step, loss, targets, grad_norm)
+        counts = torch.from_numpy(batch.counts)
+        if self.device.type == "cuda":
+            counts = counts.pin_memory().to(self.device, non_blocking=True)
+        counts = torch.cat([counts, torch.stack([pairs(*inputs[1:3]) for inputs in batch.micro_batches]).sum()[None]])
+        if self.ranks.count > 1:
+            dist.all_reduce(counts)
+        return Pending(self.engine.step(batch.micro_batches, counts[0], self.plan.learning_rate(step - 1)), counts)
 
-    def _log(self) -> bool:
-        """Write the rows of the pending steps; False where the training diverged."""
-        losses = torch.stack([one.loss for one in self.pending])
-        dist.all_reduce(losses)
+    def _log(self) -> Heard | None:
+        """Write the rows of the pending steps; None where the training diverged. One transfer from the device."""
+        steps, self.pending = self.pending, []
+        time_to_ask = self.ranks.rank == 0 and time.perf_counter() - self.asked > ASK_SECONDS
+        flags = torch.tensor([self.notice.told(), time_to_ask], dtype=torch.float64).to(self.device)
+        summed = torch.cat([torch.stack([one.stepped.loss for one in steps]), flags])
+        if self.ranks.count > 1:
+            dist.all_reduce(summed)
+        alike = [torch.stack([one.stepped.grad_norm, one.stepped.skipped]).double() for one in steps]
+        # Counts are below 2^53 and so exact.
+        values = torch.cat([summed, *alike, *(one.counts.double() for one in steps)]).cpu().numpy()
+        size = len(steps)
+        losses, (told, ask), rest = values[:size], values[size : size + 2], values[size + 2 :]
+        same = rest[: 2 * size].reshape(size, 2)
+        counts = rest[2 * size :].reshape(size, -1).astype(np.int64)
         now = time.perf_counter()
-        seconds = (now - self.since) / len(self.pending)
-        self.since = now
-        good = True
-        for one, loss in zip(self.pending, losses.tolist(), strict=True):
-            targets = int(one.targets)
-            self.targets += targets
-            norm = None if one.grad_norm is None else float(one.grad_norm)
-            row = {
-                "step": one.step,
-                "tokens": one.step * self.plan.step_tokens,
-                "loss": loss / max(targets, 1),
-                "learning_rate": self.plan.learning_rate(one.step - 1),
-                "grad_norm": norm,
-                "tokens_per_second": self.plan.step_tokens / seconds,
-                "seconds": seconds,
-            }
-            if not math.isfinite(row["loss"]) or not math.isfinite(norm or 0.0):
-                good = False
-                self._diverged(row)
-                break
+        seconds, self.since = (now - self.since) / size, now
+        self.saver.check()
+        for loss, (norm, skipped), counted in zip(losses, same, counts, strict=True):
+            row = self._row(float(loss), float(norm), counted, bool(skipped), seconds)
             if self.metrics is not None:
                 self.metrics.add(row)
-        self.pending.clear()
-        return good
+            if self._diverged(row, float(loss), float(norm)):
+                self._tell_divergence()
+                return None
+        return Heard(bool(told), bool(ask))
 
-    def _diverged(self, row: dict[str, Any]) -> None:
-        if self.metrics is None:
-            return
-        self.metrics.close()
-        steps = self.checkpoints.steps()
-        facts = {name: str(row[name]) for name in ("loss", "grad_norm")}
-        facts = {"step": row["step"], "good": steps[-1] if steps else 0, **facts}
-        self.checkpoints.root.write(DIVERGED, json.dumps(facts).encode())
+    def _diverged(self, row: dict[str, Any], loss: float, norm: float) -> bool:
+        """Whether this step is one too many without a number."""
+        if row["loss"] is not None and row["grad_norm"] is not None:
+            self.no_numbers = []
+            return False
+        self.no_numbers.append({"step": row["step"], "loss": str(loss), "grad_norm": str(norm)})
+        if self.ranks.rank == 0:
+            logger.warning("step %d is left out: loss %s, gradient norm %s", row["step"], loss, norm)
+        return len(self.no_numbers) >= (IN_A_ROW if row["step"] < self.plan.steps else IN_A_ROW_AT_END)
 
-    def _save(self, step: int) -> None:
-        facts = {
+    def _row(
+        self, loss: float, norm: float, counted: NDArray[np.int64], skipped: bool, seconds: float
+    ) -> dict[str, Any]:
+        self.tally.add(counted[:-1], skipped)
+        step = self.tally.step
+        return {
+            "step": step,
             "tokens": step * self.plan.step_tokens,
-            "targets": self.targets,
-            "workers": self.plan.workers,
+            "real_tokens": self.tally.real_tokens,
+            "loss": loss / max(int(counted[0]), 1) if math.isfinite(loss) else None,
+            "learning_rate": self.plan.learning_rate(step - 1),
+            "grad_norm": norm if math.isfinite(norm) else None,
+            "skipped": self.tally.spikes,
+            "tokens_per_second": self.plan.step_tokens / seconds,
+            "seconds": seconds,
+            "pairs": int(counted[-1]),
         }
+
+    def _taken(self) -> bool:
+        """Whether one more node will be taken away; all ranks ask."""
+        self.asked = time.perf_counter()
+        nodes = self.notice.taken()
+        new, self.known = nodes - self.known, nodes | self.known
+        return bool(new)
+
+    def _tell_divergence(self) -> None:
+        """Of the first step without a number, not of the last."""
+        self.saver.wait()
+        if self.ranks.rank > 0:
+            return
+        good = self.checkpoints.committed()
+        step = self.checkpoints.manifest(good[-1])["step"] if good else 0
+        self.checkpoints.root.write(DIVERGED, json.dumps({**self.no_numbers[0], "good": step}).encode())
+
+    def _save(self) -> None:
+        self.saver.wait()  # before there is a second copy of the states
+        began = time.perf_counter()
         if self.metrics is not None:
             self.metrics.save()
-        self.checkpoints.save(step, facts, self.zero.save, self.ranks)
+        tensors = self.engine.owned()
+        gc.collect()
         self.since = time.perf_counter()
+        self.saver.waited += self.since - began
+        self.saver.save(self.tally.step, self._facts(), tensors)
+
+    def _facts(self) -> dict[str, Any]:
+        """What the manifest of a checkpoint says."""
+        self.tally.waited_seconds = round(self.waited_before + self.saver.waited, 3)
+        return {"tokens": self.tally.step * self.plan.step_tokens, **self.tally.facts()}
 
     def _finish(self) -> None:
-        """The weights, and last of all that it is done."""
-        weights = self.zero.weights()
+        """Last of all: that it is done."""
+        self.saver.wait()
+        facts = self._facts()
         memory = self.ranks.together(peak_mib(self.device))
-        if self.metrics is None:
+        if self.ranks.rank > 0:
             return
-        self.metrics.close()
-        aside = self.checkpoints.aside()
-        save_file(weights, aside / WEIGHTS, metadata={"format": "pt"})
-        self.checkpoints.write(WEIGHTS, aside / WEIGHTS)
-        shutil.rmtree(aside)
         root = self.checkpoints.root
         result = {
+            **facts,
             "fingerprint": self.plan.fingerprint,
             "steps": self.plan.steps,
-            "targets": self.targets,
-            "restarts": len(root.names(f"{STARTS}-{self.plan.fingerprint[:12]}")) - 1,
+            "real_tokens": self.tally.real_tokens,
+            "checkpoint": self.checkpoints.committed()[-1],
+            "workers": self.ranks.count,
+            "restarts": len(root.names(starts_of(self.plan))) - 1,
             "device": device_name(self.device),
-            "attention": self.zero.backend.name,
+            "attention": self.engine.backend.name,
             "peak_mib": max(host for host, _ in memory),
             "device_peak_mib": max((on_device for _, on_device in memory if on_device is not None), default=None),
         }
+        if self.metrics is not None:
+            self.metrics.save()
         root.write(RESULT, json.dumps(result).encode())
+
+
+def pairs(segments: Tensor, positions: Tensor) -> Tensor:
+    """Squared lengths of the pieces, summed: 1 + 3 + 5 + ... over the positions of each."""
+    return ((2 * positions.long() + 1) * (segments >= 0)).sum()
+
+
+def starts_of(plan: Plan) -> str:
+    """Folder with an object for each start of the workers."""
+    return f"{STARTS}-{plan.fingerprint[:12]}"
 
 
 def peak_mib(device: torch.device) -> tuple[int, int | None]:

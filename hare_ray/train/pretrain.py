@@ -2,15 +2,17 @@
 
     mixture      mixture.json: how many sequences of each source
     sources      packed tables, in the order of the mixture
-    before       an earlier training to go on from, weights and optimizer states
+    before       an earlier training to go on from, weights and optimizer states; or
+    start        a folder in the format of Hugging Face, of which the weights are taken
     certificate  which benchmarks the sources were searched for, and what was left (`hare_ray.train.certified`)
     ->           weights.safetensors (float32 masters), shape.json, checkpoint/, metrics.jsonl, summary.json,
                  tensorboard/
 
-The stage itself waits only: the work is done by `workers` processes under Ray Train, each with a core or a GPU. While
-it runs, checkpoints and metrics lie in the desk's lasting folder; a run that was killed goes on from the last one and
-gives, bit for bit, the losses of one that was left alone. The number of workers changes the order in which gradients
-are added, therefore it is part of the identity; how often is saved or logged is not.
+The stage itself waits only: the work is done by processes under Ray Train, each with a core or a GPU. While it runs,
+checkpoints and metrics lie in the desk's lasting folder; a run that was killed goes on from the last one and gives, bit
+for bit, the losses of one that was left alone. The number of workers and how many sequences each takes at once change
+the order in which gradients are added, and so the last bits; the batches are the same, and a run may go on with other
+numbers. Therefore they are no part of the identity, as how often is saved or logged is not.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from hare_ray.model.shape import Shape, mfu
+from hare_ray.model.initial import Initial
+from hare_ray.model.shape import Shape
 from hare_ray.priors.paper import Training
 from hare_ray.stage import Make, Needs, Stage, Table
 from hare_ray.store import Root
-from hare_ray.train.certified import CERTIFICATE, check_certificate, check_recipe, check_stages
-from hare_ray.train.checkpoint import name_of, take
+from hare_ray.train.certified import CERTIFICATE, check_certificate, check_recipe, check_stages, trainings
+from hare_ray.train.fits import check_same_words, check_start, check_tokenizer, check_warmup, check_words
 from hare_ray.train.metrics import rows
 from hare_ray.train.order import Order
 from hare_ray.train.schedule import Schedule
@@ -43,7 +46,9 @@ from hare_ray.train.settings import (
     TENSORBOARD,
     WEIGHTS,
     Plan,
+    Speed,
 )
+from hare_ray.train.stored import Stored, take
 
 if TYPE_CHECKING:
     from hare_ray.gather import Desk
@@ -51,6 +56,10 @@ if TYPE_CHECKING:
 MIXTURE = "mixture.json"
 
 PRECISIONS = ("bfloat16", "float32")
+
+FLOAT8_PARAMETERS, FLOAT8_MULTIPLE = 10**9, 16
+"""Below that many weights float8 costs more than it saves (HARE's own measurements; papers and peers agree); its matrix
+products want sizes that are multiples."""
 
 
 class Pretrain(Make):
@@ -63,64 +72,135 @@ class Pretrain(Make):
     """What the tokens were made with."""
     before: Stage | None
     """An earlier Pretrain; None: from the first weights."""
+    start: Stage | None = None
+    """An Export, a smaller model that was inherited, or a Source: where the first weights come from; None: drawn."""
     shape: Shape
+    initial: Initial = Initial()
+    """How first weights are drawn."""
     training: Training
     schedule: Schedule
     batch_sequences: int
     """Sequences of one optimizer step, over all workers."""
-    micro_batch: int
-    """Sequences that one worker takes at once."""
-    workers: int
     seed: int
     """Of the first weights and of the order."""
     certificate: Stage | None = None
-    """A Certificate whose last look is at `sources`; None: nothing was checked, and nobody may judge the model."""
+    """A Certificate whose last look was at all sources."""
     evaluated: tuple[str, ...] = ()
-    """Benchmarks that the model will be judged by, "name" or "name/split" as the certificate has them."""
-    checkpoint_steps: int = 1000
-    log_steps: int = 1
-    """Steps between two looks at the loss; each waits for the device."""
+    """Benchmarks that the model will be judged by, "name" or "name/split"; each must be in the certificate."""
+    workers: int | tuple[int, int]
+    """How many, or the fewest and the most."""
+    micro_batch: int
+    """Sequences that one worker takes at once, at most."""
     gpu: bool = False
     """One for each worker; they may still have to be started. Otherwise a core for each."""
+    speed: Speed = Speed()
+    checkpoint_steps: int = 1000
+    checkpoints: int = 2
+    """How many are kept."""
+    log_steps: int = 1
+    """Steps between two looks at the loss; each waits for the device. There a notice that it will end is heard too."""
     hook: str = ""
     """`module:function` that gets each row of the metrics; those after the last checkpoint again after a kill."""
 
+    code: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs(cpus=0)
-    imports: ClassVar[tuple[str, ...]] = ("ray", "torch", "deepspeed", "safetensors", "tensorboard")
-    unidentified: ClassVar[frozenset[str]] = frozenset({"label", "checkpoint_steps", "log_steps", "hook", "gpu"})
+    unidentified: ClassVar[frozenset[str]] = frozenset(
+        {
+            "label",
+            "workers",
+            "micro_batch",
+            "gpu",
+            "speed",
+            "checkpoint_steps",
+            "checkpoints",
+            "log_steps",
+            "hook",
+        }
+    )
 
     def __post_init__(self) -> None:
         """Refuse numbers that do not fit together."""
-        for name in ("batch_sequences", "micro_batch", "workers", "checkpoint_steps", "log_steps"):
+        for name in ("batch_sequences", "micro_batch", "checkpoint_steps", "checkpoints", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{self!r}: given {name}={getattr(self, name)}, expected at least 1")
-        if self.batch_sequences % (self.workers * self.micro_batch):
+        fewest, most = self.crew
+        if not 1 <= fewest <= most <= self.batch_sequences:
             raise ValueError(
-                f"{self!r}: given batch_sequences={self.batch_sequences}, workers={self.workers}, "
-                f"micro_batch={self.micro_batch}; expected a multiple of workers * micro_batch"
+                f"{self!r}: given workers={self.workers}, expected 1 to batch_sequences={self.batch_sequences}, and "
+                "the fewest first: every worker takes part in every batch"
             )
-        if self.training.precision not in PRECISIONS:
-            raise ValueError(f"{self!r}: given precision={self.training.precision!r}, expected one of {PRECISIONS}")
+        self._check_training()
+        check_words(self, self.tokenizer, self.sources, self.shape.vocabulary)
         check_recipe(self, self.certificate, self.evaluated, self.sources)
+        self._check_beginning()
+
+    @property
+    def crew(self) -> tuple[int, int]:
+        """Fewest and most workers."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
+
+    def required_packages(self) -> tuple[str, ...]:
+        """DeepSpeed only where it is to divide the states."""
+        base = ("ray", "torch", "safetensors", "tensorboard")
+        return (*base, "deepspeed") if self.training.zero_stage else base
+
+    def _check_training(self) -> None:
+        training, shape = self.training, self.shape
+        if training.precision not in PRECISIONS:
+            raise ValueError(f"{self!r}: given precision={training.precision!r}, expected one of {PRECISIONS}")
+        if training.zero_stage not in range(4):
+            raise ValueError(f"{self!r}: given zero_stage={training.zero_stage}, expected 0 to 3")
+        if training.zero_stage == 3 and self.speed.compile:
+            raise ValueError(
+                f"{self!r}: given zero_stage=3 and compile=True, expected one of them: compiled layers do not see that "
+                "DeepSpeed brings their weights; take zero_stage 0 to 2, or compile=False"
+            )
+        if not training.float8:
+            return
+        if shape.parameters < FLOAT8_PARAMETERS or not self.gpu:
+            raise ValueError(
+                f"{self!r}: given float8 for {shape.parameters:,} parameters, gpu={self.gpu}; expected "
+                f"{FLOAT8_PARAMETERS:,} or more, on GPUs: below that it is slower; leave float8 out"
+            )
+        odd = {name: size for name in ("hidden", "mlp_hidden") if (size := getattr(shape, name)) % FLOAT8_MULTIPLE}
+        kv_hidden = shape.kv_heads * shape.head_dim
+        if kv_hidden % FLOAT8_MULTIPLE:
+            odd["kv_heads * head_dim"] = kv_hidden
+        if odd:
+            raise ValueError(f"{self!r}: given float8 and {odd}, expected multiples of {FLOAT8_MULTIPLE}")
+
+    def _check_beginning(self) -> None:
+        if self.before is not None and self.start is not None:
+            raise ValueError(
+                f"{self!r}: given before={self.before!r} and start={self.start!r}, expected one of them: weights come "
+                "from one place"
+            )
         if isinstance(self.before, Pretrain):
             self._check_before(self.before)
-        check_stages(self, self.evaluated, self.before)
+        if self.before is not None:
+            check_stages(self, self.evaluated, (self.before,), self.before)
+        if self.start is not None:
+            check_stages(self, self.evaluated, trainings(self.start), self.start)
 
     def _check_before(self, before: Pretrain) -> None:
-        for name in ("shape", "workers"):
-            if getattr(before, name) != getattr(self, name):
-                raise ValueError(
-                    f"{self!r}: given {name}={getattr(self, name)}, but {before!r} has {getattr(before, name)}; "
-                    "give both the same: its checkpoint is taken up as it is"
-                )
-        for name in ("zero_stage", "precision"):
-            mine, its = getattr(self.training, name), getattr(before.training, name)
+        pairs = {
+            "shape": (self.shape, before.shape),
+            "training.betas": (self.training.betas, before.training.betas),
+        }
+        for name, (mine, its) in pairs.items():
             if mine != its:
-                raise ValueError(f"{self!r}: given {name}={mine!r}, but {before!r} has {its!r}; give both the same")
+                raise ValueError(
+                    f"{self!r}: given {name}={mine}, but {before!r} has {its}; "
+                    "give both the same: its weights and moments are taken up as they are"
+                )
+        check_same_words(self, self.tokenizer, before, before.tokenizer)
 
     def make(self, desk: Desk) -> dict[str, int]:
         """Train, or take up a training that was stopped, and collect what it left."""
         self._check_certificate(desk)
+        check_tokenizer(self.tokenizer, self.shape.vocabulary, desk)
+        if self.start is not None:
+            check_start(self, self.start, self.shape, desk)
         from hare_ray.train.on_ray_train import fit
 
         plan = self.plan(desk)
@@ -130,14 +210,17 @@ class Pretrain(Make):
             fit(plan)
             self._refuse_divergence(root)
         took = time.perf_counter() - began
-        for name in (WEIGHTS, METRICS, TENSORBOARD):
-            take(desk.lasting, name, desk.folder / name)
-        take(desk.lasting, name_of(plan.steps), desk.folder / CHECKPOINT)
-        (desk.folder / SHAPE).write_text(json.dumps(asdict(self.shape), indent=1) + "\n")
         result = json.loads(root.read(RESULT))
+        for name in (METRICS, TENSORBOARD):
+            take(desk.lasting, name, desk.folder / name)
+        take(desk.lasting, result["checkpoint"], desk.folder / CHECKPOINT)
+        Stored.opened(str(desk.folder / CHECKPOINT)).weights(desk.folder / WEIGHTS)
+        (desk.folder / SHAPE).write_text(json.dumps(asdict(self.shape), indent=1) + "\n")
+        mixture = json.loads((desk.files(self.mixture) / MIXTURE).read_text(encoding="utf-8"))
         summary = self.summary(plan, result, rows(desk.folder / METRICS), took)
+        summary["sources"] = read_of_sources(mixture, result["source_tokens"])
         (desk.folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
-        return {name: summary[name] for name in ("tokens", "targets", "sequences", "steps")}
+        return {name: summary[name] for name in ("tokens", "real_tokens", "targets", "sequences", "steps")}
 
     def plan(self, desk: Desk) -> Plan:
         """What the workers are told."""
@@ -155,6 +238,7 @@ class Pretrain(Make):
                 f"{self!r}: given batch_sequences={self.batch_sequences}, but the mixture has {mixture['sequences']} "
                 f"sequences in batches of {mixture['batch_sequences']}; give both the same"
             )
+        check_warmup(self, self.schedule, mixture["sequences"] * tokens)
         counts = tuple(source["actual"] for source in mixture["sources"])
         return Plan(
             fingerprint=self.fingerprint,
@@ -166,18 +250,22 @@ class Pretrain(Make):
             sequence_tokens=tokens,
             token_bytes=token_bytes(self.sources, tokens),
             shape=self.shape,
+            initial=self.initial,
             training=self.training,
             schedule=self.schedule,
             seed=self.seed,
             batch_sequences=self.batch_sequences,
             micro_batch=self.micro_batch,
-            workers=self.workers,
+            workers=self.crew,
+            start=None if self.start is None else desk.folder_url(self.start),
             before=None if self.before is None else f"{desk.folder_url(self.before)}/{CHECKPOINT}",
             lasting=desk.lasting,
             checkpoint_steps=self.checkpoint_steps,
+            checkpoints=self.checkpoints,
             log_steps=self.log_steps,
             hook=self.hook,
             gpu=self.gpu,
+            speed=self.speed,
         )
 
     def _check_certificate(self, desk: Desk) -> None:
@@ -189,35 +277,59 @@ class Pretrain(Make):
         if root.exists(DIVERGED):
             facts = json.loads(root.read(DIVERGED))
             raise ValueError(
-                f"{self!r}: loss {facts['loss']} (gradient norm {facts['grad_norm']}) at step {facts['step']}, "
-                f"expected a number; the last good checkpoint is of step {facts['good']}. "
+                f"{self!r}: loss {facts['loss']} (gradient norm {facts['grad_norm']}) at step {facts['step']} "
+                f"and those after it, expected a number; the last good checkpoint is of step {facts['good']}. "
                 "Lower learning_rate or gradient_clip, or lengthen the warm-up"
             )
 
     def summary(self, plan: Plan, result: dict[str, Any], metrics: list[dict[str, Any]], took: float) -> dict[str, Any]:
         """What summary.json says."""
-        speed = statistics.median(row["tokens_per_second"] for row in metrics)
-        flops = self.shape.flops_per_token(plan.sequence_tokens)
+        # A step that was left out because its loss was no number has none; a run of such steps alone does not end here.
+        losses = [row["loss"] for row in metrics if row["loss"] is not None]
         return {
             "stage": self.name,
             "parameters": self.shape.parameters,
             "steps": plan.steps,
             "tokens": plan.steps * plan.step_tokens,
+            "real_tokens": result["real_tokens"],
             "targets": result["targets"],
             "sequences": plan.steps * plan.batch_sequences,
-            "first_loss": metrics[0]["loss"],
-            "final_loss": metrics[-1]["loss"],
-            "tokens_per_second": speed,
-            "mfu": mfu(speed / plan.workers, flops, result["device"]),
-            "workers": plan.workers,
+            "first_loss": losses[0],
+            "final_loss": losses[-1],
+            "spikes": result["spikes"],
+            "tokens_per_second": middle(metrics, "tokens_per_second"),
+            "mfu": middle(metrics, "mfu"),
+            "mfu_true": middle(metrics, "mfu_true"),
+            "workers": result["workers"],
+            "groups": [{"first_step": first, "workers": count} for first, count in result["groups"]],
             "restarts": result["restarts"],
             "seconds": sum(row["seconds"] for row in metrics),
             "overhead_seconds": max(0.0, took - sum(row["seconds"] for row in metrics)),
+            "checkpoint_seconds": result["waited_seconds"],
             "peak_mib": result["peak_mib"],
             "device_peak_mib": result["device_peak_mib"],
             "device": result["device"],
             "attention": result["attention"],
         }
+
+
+def middle(metrics: list[dict[str, Any]], name: str) -> float | None:
+    """Median of a column of the metrics; None where it is not known."""
+    values = [row[name] for row in metrics if row.get(name) is not None]
+    return statistics.median(values) if values else None
+
+
+def read_of_sources(mixture: dict[str, Any], tokens: list[int]) -> list[dict[str, Any]]:
+    """What was read of every source: real tokens, and how often all of it."""
+    return [
+        {
+            "name": source["name"],
+            "tokens": count,
+            "sequences": source["actual"],
+            "epochs": source["epochs"],
+        }
+        for source, count in zip(mixture["sources"], tokens, strict=True)
+    ]
 
 
 def finished(root: Root, plan: Plan) -> bool:

@@ -1,52 +1,64 @@
 # ruff: noqa: TID253 - torch is what this module is about
-"""The decoder under DeepSpeed: weights in bfloat16, masters, sums of gradients and optimizer states in float32.
+"""The decoder under DeepSpeed: optimizer states (stage 1), gradients (2) and weights (3) are sharded over the ranks.
 
-DeepSpeed would sum gradients in the model's type; over micro-batches bfloat16 loses small ones (`grad_accum_dtype`).
-It divides by the number of workers and, unless told otherwise, by that of micro-batches. Here the loss is a sum over
-tokens, divided by the targets of the whole step, so the first is multiplied back and the second is switched off: how
-targets fall on workers and micro-batches then changes nothing but rounding.
+DeepSpeed would sum gradients in the model's type, over micro-batches and over ranks; bfloat16 loses small ones, so both
+are told to be float32 (`grad_accum_dtype`, `communication_data_type`). It divides by the number of ranks and, unless
+told otherwise, by that of micro-batches. Here the loss is a sum over tokens, divided by the targets of the whole step,
+so the first is multiplied back and the second is switched off: how targets fall on ranks and micro-batches then changes
+nothing but rounding.
 
-Weights of one dimension (norms) do not decay: it would pull them from 1 towards 0.
+The optimizer within is torch's fused AdamW. DeepSpeed calls it part by part when gradients are clipped and their norm
+is known; a hook before it hands it the guard's verdict (`found_inf`), so a spike changes nothing. Where a norm is no
+number DeepSpeed may leave the update out itself: it is a skipped one too.
+
+DeepSpeed takes its masters from weights that are rounded already, finds moments at the first update, and brings weights
+to their masters only at one. An idle step, which has gradients of nothing and is skipped, does what is needed of it:
+one comes first of all, and one wherever masters are set. States leave and enter whole, parameter by parameter.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import deepspeed
 import torch
-from deepspeed.utils import safe_get_full_fp32_param
+import torch.distributed as dist
+from deepspeed.utils import (
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+)
 from torch import Tensor, nn
 
-from hare_ray.model.attention import Spans, choose
+from hare_ray.model.attention import spans
 from hare_ray.model.decoder import Decoder
-from hare_ray.train.settings import Plan
+from hare_ray.train.engine import MOMENTS, UPDATES, WEIGHTS, Inputs, Stepped, owners
+from hare_ray.train.guard import Guard
+from hare_ray.train.settings import Plan, Ranks
 
-TAG = "state"
-"""Folder of a checkpoint in which DeepSpeed's files lie."""
-
-PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-
-Inputs = tuple[Tensor, Tensor, Tensor, Spans]
-"""Tokens, segments, positions of a micro-batch, and where its pieces lie."""
+# On CPUs DeepSpeed would compile an extension at its first start, for a collective that only its inference calls. torch
+# guards that with a file, and where a process was killed meanwhile it stays, and every later start waits for ever.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay."""
+    """Parameters with and without weight decay: norms do not decay, it would pull them from 1 to 0."""
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]
     plain = [weight for weight in model.parameters() if weight.ndim < 2]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-def config(plan: Plan) -> dict[str, Any]:
+def config(plan: Plan, ranks: int) -> dict[str, Any]:
     """DeepSpeed's settings."""
     return {
         "train_micro_batch_size_per_gpu": plan.micro_batch,
-        "gradient_accumulation_steps": plan.micro_batches,
+        "gradient_accumulation_steps": plan.micro_batches(ranks),
         "gradient_clipping": plan.training.gradient_clip,
         "bf16": {"enabled": plan.training.precision == "bfloat16"},
         "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
         "zero_optimization": {"stage": plan.training.zero_stage},
         "steps_per_print": 1 << 40,
     }
@@ -55,49 +67,112 @@ def config(plan: Plan) -> dict[str, Any]:
 class Zero:
     """A model in training."""
 
-    def __init__(self, plan: Plan, device: torch.device) -> None:
-        """Draw the first weights and distribute them; all ranks do so together."""
-        self.plan, self.device = plan, device
-        dtype = PRECISIONS[plan.training.precision]
-        self.backend = choose(device, dtype)
-        model = Decoder(plan.shape, self.backend, plan.seed)
-        optimizer = torch.optim.AdamW(
+    def __init__(self, plan: Plan, model: Decoder, ranks: Ranks, device: torch.device) -> None:
+        """Distribute a model's weights; all ranks do so together."""
+        self.ranks, self.device, self.backend = ranks, device, model.backend
+        self.sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+        self.guard = Guard(plan.training.spike_sigmas, device)
+        first = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        self.optimizer = torch.optim.AdamW(
             groups(model, plan.training.weight_decay),
             lr=plan.training.learning_rate,
             betas=plan.training.betas,
             eps=plan.training.epsilon,
             fused=True,
         )
-        self.engine: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config(plan))[0]
+        self.verdict: Tensor | None = None
+        self.loss_mean = torch.zeros((), dtype=torch.float64, device=device)
+        self.optimizer.register_step_pre_hook(self._judge)
+        if not dist.is_initialized():  # DeepSpeed wants a group even of one
+            dist.init_process_group(init_method="tcp://127.0.0.1:0", rank=0, world_size=1)
+        made = deepspeed.initialize(model=model, optimizer=self.optimizer, config=config(plan, ranks.count))
+        self.engine: Any = made[0]
+        self._make_moments()
+        self._idle()
+        for name, weight in self._named():
+            safe_set_full_fp32_param(weight, first[name].to(device))
+        self._idle()
 
-    def step(self, micro_batches: list[Inputs], targets: Tensor, learning_rate: float) -> tuple[Tensor, Any]:
-        """One optimizer step; `targets` are those of all ranks. Summed loss of this rank, and gradient norm of all."""
-        scale = self.plan.workers / targets.clamp(min=1).float()
+    def step(self, micro_batches: list[Inputs], targets: Tensor, learning_rate: float) -> Stepped:
+        """One optimizer step; `targets` are those of all ranks. All ranks call it."""
+        divisor = targets.clamp(min=1).float()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for group in self.engine.optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        for inputs in micro_batches:
+        for number, inputs in enumerate(micro_batches, 1):
+            self.engine.set_gradient_accumulation_boundary(number == len(micro_batches))
             loss, _ = self.engine(*inputs)
-            self.engine.backward(loss * scale, scale_wrt_gas=False)
-            self.engine.step()
+            self.engine.backward(loss * (self.ranks.count / divisor), scale_wrt_gas=False)
             total += loss.detach()
-        return total, self.engine.get_global_grad_norm()
+        self.loss_mean = total / divisor
+        if self.ranks.count > 1:
+            dist.all_reduce(self.loss_mean)
+        self.verdict = None
+        self.engine.step()
+        norm, skipped = self._norm(), self.verdict
+        if skipped is None:  # DeepSpeed did not call the optimizer
+            norm, skipped = torch.full_like(norm, torch.inf), torch.ones_like(norm)
+        return Stepped(total, norm, skipped)
 
-    def save(self, folder: Path) -> None:
-        """This rank's files."""
-        (folder / TAG).mkdir(parents=True, exist_ok=True)
-        self.engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
+    def _make_moments(self) -> None:
+        """At stages 1 and 2 DeepSpeed looks for those of all groups when it has updated the first."""
+        for group in self.optimizer.param_groups:
+            for flat in group["params"]:
+                moments = {name: torch.zeros_like(flat, requires_grad=False) for name in MOMENTS}
+                self.optimizer.state[flat] = {"step": torch.zeros((), device=flat.device), **moments}
 
-    def load(self, folder: Path) -> None:
-        """Weights and optimizer states that as many ranks have saved."""
-        path, _ = self.engine.load_checkpoint(str(folder), tag=TAG, load_lr_scheduler_states=False)
-        if path is None:
-            raise ValueError(f"{folder / TAG} holds no checkpoint of DeepSpeed; make the earlier stage anew")
+    def _judge(self, optimizer: Any, *_: Any) -> None:
+        """Before each part's update: what the guard says of the step."""
+        if self.verdict is None:
+            self.verdict = self.guard.spike(self.loss_mean, self._norm())
+        optimizer.found_inf = self.verdict
 
-    def weights(self) -> dict[str, Tensor]:
-        """The master weights, whole, by name; all ranks call this."""
-        found = {}
-        for name, weight in self.engine.module.named_parameters():
-            master = safe_get_full_fp32_param(weight)
-            found[name] = (weight if master is None else master).detach().to("cpu", torch.float32, copy=True)
+    def _norm(self) -> Tensor:
+        """Of the gradient of all ranks, before clipping; DeepSpeed's optimizers have it before they update."""
+        norm = self.engine.optimizer._global_grad_norm
+        return torch.as_tensor(norm, dtype=torch.float32, device=self.device)
+
+    def _idle(self) -> None:
+        """A step that is skipped: moments are there after it, and weights are where their masters are."""
+        tokens = torch.zeros(1, 2, dtype=torch.int64)
+        segments = tokens.int()
+        where = spans(self.backend, segments).to(self.device)
+        inputs = [each.to(self.device) for each in (tokens, segments, segments)]
+        self.verdict = torch.ones((), device=self.device)
+        self.engine.set_gradient_accumulation_boundary(True)
+        with torch.compiler.set_stance("force_eager"):  # no layer is compiled for two tokens
+            loss, _ = self.engine(*inputs, where)
+            self.engine.backward(loss * 0.0, scale_wrt_gas=False)
+        self.engine.step()
+
+    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        yield from self.engine.module.named_parameters()
+
+    def owned(self) -> dict[str, Tensor]:
+        """A copy of this rank's share of the states; each parameter is brought together on all ranks."""
+        mine, found = owners(self.sizes, self.ranks.count), {}
+        for name, weight in self._named():
+            for kind in (WEIGHTS, *MOMENTS):
+                whole = (
+                    safe_get_full_fp32_param(weight) if kind == WEIGHTS else safe_get_full_optimizer_state(weight, kind)
+                )
+                assert whole is not None
+                if mine[name] == self.ranks.rank:
+                    found[f"{kind}/{name}"] = whole.detach().to("cpu", torch.float32, copy=True)
+        if self.ranks.rank == 0:
+            found |= {UPDATES: self._updates()[0].to("cpu", torch.int64), **self.guard.state()}
         return found
+
+    def load(self, read: Callable[[str], Tensor]) -> None:
+        """Take up what engines of any kind own."""
+        for name, weight in self._named():
+            safe_set_full_fp32_param(weight, read(f"{WEIGHTS}/{name}").to(self.device))
+            for kind in MOMENTS:
+                safe_set_full_optimizer_state(weight, read(f"{kind}/{name}").to(self.device), kind)
+        for updates in self._updates():
+            updates.copy_(read(UPDATES))
+        self._idle()
+        self.guard.load(read)
+
+    def _updates(self) -> list[Tensor]:
+        return [state["step"] for state in self.optimizer.state.values()]

@@ -15,8 +15,9 @@ from hare_ray.engine import run
 from hare_ray.model.shape import Shape
 from hare_ray.priors.paper import Training
 from hare_ray.schema import REASON
-from hare_ray.stage import Files, Map, PartFunction, Source, Stage
+from hare_ray.stage import ARROW, Files, Map, PartFunction, Source, Stage
 from hare_ray.tokens.mixture import Mixture
+from hare_ray.train.checkpoint import Checkpoints
 from hare_ray.train.pretrain import Pretrain
 from hare_ray.train.schedule import Schedule
 from tests.model.stages import Words
@@ -33,7 +34,7 @@ TRAINING = Training(
     weight_decay=0.1,
     gradient_clip=1.0,
     precision="bfloat16",
-    zero_stage=1,
+    zero_stage=0,
 )
 KILLS = "HARE_TEST_KILLS"
 """Environment: a folder; the file `die` in it names a step, and is taken away by who dies of it."""
@@ -45,7 +46,6 @@ class Toy(Map):
     files: Source
     rows: int
     derives: ClassVar[bool] = True
-    row_group_rows: ClassVar[int] = 8
     writes: ClassVar[pa.Schema] = pa.schema(
         [
             pa.field("tokens", pa.binary(2 * T), nullable=False),
@@ -54,6 +54,10 @@ class Toy(Map):
             pa.field("starts", pa.list_(pa.uint32()), nullable=False),
         ]
     )
+
+    @property
+    def storage(self) -> str:
+        return ARROW
 
     def counts(self, rows: pa.Table) -> dict[str, int]:
         return {"tokens": 28 * len(rows)}
@@ -83,7 +87,7 @@ def trained(toy: Toy, *, steps: int, before: Stage | None = None, label: str = "
         sources=(toy,),
         names=("toy",),
         weights=(1.0,),
-        tokens=steps * BATCH * T,
+        tokens=steps * BATCH * 28,
         sequence_tokens=T,
         max_epochs=1000.0,
         batch_sequences=BATCH,
@@ -96,7 +100,7 @@ def trained(toy: Toy, *, steps: int, before: Stage | None = None, label: str = "
         "before": before,
         "shape": SHAPE,
         "training": TRAINING,
-        "schedule": Schedule(warmup_tokens=0 if before else 4 * BATCH * T, decay=0.5 if before else 0.0),
+        "schedule": Schedule(warmup_tokens=0 if before else min(4, steps) * BATCH * T, decay=0.5 if before else 0.0),
         "batch_sequences": BATCH,
         "micro_batch": 2,
         "workers": 2,
@@ -110,12 +114,46 @@ def too_fast(learning_rate: float) -> Training:
     return replace(TRAINING, learning_rate=learning_rate, gradient_clip=0.0)
 
 
+def die_when_saved(row: dict[str, Any]) -> None:
+    """Kill this worker at a step, once, when the checkpoint of an earlier one is whole: the file names both."""
+    folder = Path(os.environ[KILLS])
+    order = folder / "die"
+    if not order.exists():
+        return
+    step, saved = map(int, order.read_text().split())
+    if row["step"] == step:
+        while not any(folder.rglob(f"step-{saved:08d}-*/manifest.json")):
+            time.sleep(0.05)
+        order.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def die_once(row: dict[str, Any]) -> None:
     """Kill this worker at the step that the file names, once."""
     order = Path(os.environ[KILLS]) / "die"
     if order.exists() and row["step"] == int(order.read_text()):
         order.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_before_the_manifest(row: dict[str, Any]) -> None:
+    """Kill this worker while it saves step 8: all files are there, and the manifest is not."""
+    if row["step"] > 1:
+        return
+    commit = Checkpoints.commit
+
+    def dying(self: Checkpoints, name: str, count: int, facts: dict[str, Any]) -> None:
+        if facts["step"] == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        commit(self, name, count, facts)
+
+    Checkpoints.commit = dying
+
+
+def end_at_six(row: dict[str, Any]) -> None:
+    """Tell this process to end at step 6: after its row, the loop hears of it where it logs next."""
+    if row["step"] == 5:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 SEEN: list[int] = []
@@ -128,6 +166,12 @@ def see(row: dict[str, Any]) -> None:
 def slowly(row: dict[str, Any]) -> None:
     """Leave time to kill the driver."""
     time.sleep(0.4)
+
+
+def slowly_while(row: dict[str, Any]) -> None:
+    """Leave time as long as a file is there."""
+    if (Path(os.environ[KILLS]) / "slow").exists():
+        time.sleep(0.3)
 
 
 if __name__ == "__main__":

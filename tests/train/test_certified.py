@@ -1,6 +1,7 @@
 """Training refuses what was not searched for what it will be judged by; no training is run here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,9 +10,12 @@ import pytest
 from hare_ray.leakage.certificate import Certificate
 from hare_ray.leakage.leaks import Rule
 from hare_ray.leakage.shards import CheckShards
+from hare_ray.model.export_stage import Export
+from hare_ray.model.shape import Shape
 from hare_ray.stage import Make, Source
 from hare_ray.train.certified import check_certificate
-from tests.train.stages import corpus, trained
+from hare_ray.train.settings import Speed
+from tests.train.stages import BATCH, SHAPE, TRAINING, corpus, trained
 
 RULE = Rule(min_hits=1, max_overlap=0.0, reworded_share=None)
 
@@ -70,6 +74,51 @@ def test_a_training_before_that_says_nothing_of_its_corpus_is_refused_where_anyt
         assert trained(toy, before=before, **given).before is before
         with pytest.raises(ValueError, match="which does not say what its corpus was searched for"):
             trained(toy, before=before, evaluated=("exam",), **given)
+
+
+def test_weights_that_a_training_left_are_judged_by_what_it_was_searched_for(toy, tmp_path):
+    """Whatever lies between: an export, or a smaller model made of it."""
+    first = trained(toy, steps=4, evaluated=("exam/test",), certificate=certified(toy))
+    export = Export(trained=first, tokenizer=first.tokenizer, dtype="float32", context_tokens=32)
+    given = {"steps": 4, "start": export, "label": "stage_2", "certificate": certified(toy, label="certificate_2")}
+    assert trained(toy, evaluated=("exam/test",), **given).start is export
+    with pytest.raises(ValueError, match="expected \\['other'\\] there as well"):
+        trained(toy, evaluated=("other",), **given)
+    unknown = {**given, "start": Source(label="weights", location=str(tmp_path))}
+    assert trained(toy, **unknown).start is unknown["start"]
+    with pytest.raises(ValueError, match="which does not say what its corpus was searched for"):
+        trained(toy, evaluated=("exam/test",), **unknown)
+
+
+def test_numbers_that_do_not_fit_are_refused(toy):
+    first = trained(toy, steps=4)
+    large = Shape(layers=22, hidden=2048, heads=32, kv_heads=4, mlp_hidden=5632, vocabulary=32000, tied=False)
+    eight = replace(TRAINING, float8=True)
+    for wrong, why in (
+        ({"workers": BATCH + 1}, "expected 1 to batch_sequences"),
+        ({"workers": (2, 1)}, "the fewest first"),
+        ({"training": replace(TRAINING, zero_stage=4)}, "expected 0 to 3"),
+        ({"training": eight}, "below that it is slower"),
+        ({"training": eight, "shape": large}, "gpu=False"),
+        ({"training": eight, "gpu": True, "shape": replace(large, mlp_hidden=5640)}, "expected multiples of 16"),
+        ({"before": first, "start": first}, "weights come from one place"),
+        ({"before": first, "shape": replace(SHAPE, layers=3)}, "given shape="),
+        ({"before": first, "training": replace(TRAINING, betas=(0.9, 0.99))}, "given training.betas="),
+        ({"checkpoints": 0}, "expected at least 1"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            trained(toy, steps=4, **wrong)
+    assert trained(toy, steps=4, training=eight, gpu=True, shape=large).crew == (2, 2)
+
+
+def test_how_many_work_and_how_fast_is_no_part_of_the_identity(toy):
+    first = trained(toy, steps=4)
+    assert (
+        trained(toy, steps=4, workers=(1, 3), micro_batch=1, speed=Speed(compile=True)).fingerprint == first.fingerprint
+    )
+    assert trained(toy, steps=4, seed=2).fingerprint != first.fingerprint
+    assert trained(toy, steps=4, training=replace(TRAINING, zero_stage=1)).fingerprint != first.fingerprint
+    assert "deepspeed" not in first.required_packages()
 
 
 def certificate_files(folder, final) -> Source:

@@ -1,54 +1,74 @@
 """Training under Ray Train: it learns, a kill changes nothing, a second stage goes on, and the export says the same."""
 
 import json
+import logging
 import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hare_ray.engine import run
 from hare_ray.model.export_stage import Export
+from hare_ray.model.inherit_stage import Inherit
 from hare_ray.on_ray import OnRay
-from tests.train.stages import BATCH, KILLS, SHAPE, T, corpus, too_fast, trained
+from hare_ray.store import Root
+from tests.frame.test_object_store import VARIABLES, moto
+from tests.train.stages import BATCH, KILLS, SHAPE, TRAINING, T, corpus, too_fast, trained
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 STEPS = 14
-TIMED = ("tokens_per_second", "seconds")
+TIMED = ("tokens_per_second", "real_tokens_per_second", "seconds", "eta_seconds")
 REPOSITORY = Path(__file__).parents[2]
 
 
-def metrics(stage, root: Path) -> list[dict[str, float]]:
+def written(stage, root: Path | str, name: str) -> bytes:
+    return Root(str(root)).read(f"{stage.name}/{stage.fingerprint[:12]}/{name}")
+
+
+def metrics(stage, root: Path | str) -> list[dict[str, float]]:
     """Rows without what depends on the clock."""
-    path = root / stage.name / stage.fingerprint[:12] / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in written(stage, root, "metrics.jsonl").splitlines()]
     return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
 
 
-def summary(stage, root: Path):
-    return json.loads((root / stage.name / stage.fingerprint[:12] / "summary.json").read_text())
+def summary(stage, root: Path | str):
+    return json.loads(written(stage, root, "summary.json"))
 
 
-def go(stage, root: Path) -> None:
-    run(stage, root=str(root), executor=lambda place: OnRay(place, 2))
+def go(*stages, root: Path | str) -> None:
+    run(*stages, root=str(root), executor=lambda place: OnRay(place, 2))
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A folder with the corpus, and Ray whose workers know where the order to die lies."""
+def store():
+    """Variables of the environment with which S3 is a server of this process."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {**VARIABLES, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, store):
+    """A folder with the corpus, and Ray whose workers know where the order to die lies, and a store of objects."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     ray.shutdown()
     folder = tmp_path_factory.mktemp("pretrain")
-    os.environ[KILLS] = str(folder)
-    yield folder
-    del os.environ[KILLS]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**store, KILLS: str(folder)}.items():
+            patch.setenv(name, value)
+        yield folder
     ray.shutdown()
 
 
@@ -56,7 +76,7 @@ def base(tmp_path_factory):
 def calm(base):
     """A stage that was left alone, its root, and its rows."""
     stage = trained(corpus(base / "in"), steps=STEPS)
-    go(stage, base / "calm")
+    go(stage, root=base / "calm")
     return stage, base / "calm"
 
 
@@ -68,6 +88,10 @@ def test_it_learns_and_says_what_it_did(calm):
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
     assert rows[-1]["tokens"] == told["tokens"] == STEPS * BATCH * T
     assert told["targets"] == STEPS * BATCH * (19 + 7)
+    assert told["sources"] == [
+        {"name": "toy", "tokens": STEPS * BATCH * 28, "sequences": STEPS * BATCH, "epochs": STEPS * BATCH / 48}
+    ]
+    assert told["groups"] == [{"first_step": 1, "workers": 2}]
     assert (told["steps"], told["restarts"], told["final_loss"]) == (STEPS, 0, rows[-1]["loss"])
     assert told["parameters"] == SHAPE.parameters
 
@@ -75,10 +99,24 @@ def test_it_learns_and_says_what_it_did(calm):
 def test_a_killed_worker_changes_nothing(calm, base):
     stage = trained(corpus(base / "in"), steps=STEPS, hook="tests.train.stages:die_once")
     (base / "die").write_text("10")
-    go(stage, base / "killed")
+    go(stage, root=base / "killed")
     assert not (base / "die").exists()
     assert summary(stage, base / "killed")["restarts"] == 1
     assert metrics(stage, base / "killed") == metrics(*calm)
+
+
+def test_a_killed_worker_changes_nothing_where_all_lies_in_an_object_store(calm, base):
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()
+    S3FileSystem().mkdir("s3://bucket")
+    stage = trained(corpus(base / "in"), steps=STEPS, hook="tests.train.stages:die_once")
+    (base / "die").write_text("10")
+    go(stage, root="s3://bucket/run")
+    assert not (base / "die").exists()
+    assert summary(stage, "s3://bucket/run")["restarts"] == 1
+    assert metrics(stage, "s3://bucket/run") == metrics(*calm)
+    S3FileSystem.clear_instance_cache()
 
 
 def test_a_killed_driver_changes_nothing(calm, base):
@@ -88,7 +126,7 @@ def test_a_killed_driver_changes_nothing(calm, base):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "RAY_AUTH_MODE": "token"}
     driver = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
     end = time.monotonic() + 90
-    while not any(len(path.read_text().splitlines()) > 5 for path in root.glob("stage_1/*/metrics.jsonl")):
+    while not any(root.glob("stage_1/*/checkpoints/step-*/manifest.json")):
         assert driver.poll() is None and time.monotonic() < end, (base / "driver.log").read_text()[-3000:]
         time.sleep(0.1)
     driver.send_signal(signal.SIGKILL)
@@ -96,25 +134,33 @@ def test_a_killed_driver_changes_nothing(calm, base):
     log.close()
     time.sleep(3)  # its Ray ends with it
     stage = trained(corpus(base / "in"), steps=STEPS)
-    go(stage, root)
+    go(stage, root=root)
     assert summary(stage, root)["restarts"] == 1
     assert metrics(stage, root) == metrics(*calm)
 
 
-def test_a_second_stage_goes_on_and_its_export_has_the_same_loss(calm):
+def test_a_second_stage_goes_on_and_its_export_has_the_same_loss_and_starts_others(calm):
+    """The second has its states divided by DeepSpeed, and takes up what plain PyTorch left."""
     stage, root = calm
     toy = stage.sources[0]
-    second = trained(toy, steps=4, before=stage, label="stage_2")
+    second = trained(toy, steps=4, before=stage, label="stage_2", training=replace(TRAINING, zero_stage=1))
     export = Export(trained=second, tokenizer=second.tokenizer, dtype="float32", context_tokens=T)
-    go(export, root)
+    go(export, root=root)
     first = metrics(stage, root)[-1]["loss"]
     rows = metrics(second, root)
     assert abs(rows[0]["loss"] - first) < 0.3
     rates = [row["learning_rate"] for row in rows]
     assert rates[0] == stage.training.learning_rate and rates[-1] < rates[0] / 2
-    assert (
-        abs(loss_in_transformers(root / export.name / export.fingerprint[:12], seen(second)) - rows[-1]["loss"]) < 0.3
-    )
+    last = loss_in_transformers(root / export.name / export.fingerprint[:12], seen(second))
+    assert abs(last - rows[-1]["loss"]) < 0.3
+    assert abs(loss_of_weights(root / second.name / second.fingerprint[:12], seen(second)) - last) < 1e-3
+    third = trained(toy, steps=2, start=export, label="stage_3", tokenizer=second.tokenizer, workers=(1, 2))
+    half = replace(SHAPE, mlp_hidden=48)
+    inherited = Inherit(parent=export, shape=half, layers="middle", neurons="l1", seed=1)
+    fourth = trained(toy, steps=2, start=inherited, label="stage_4", tokenizer=second.tokenizer, shape=half, workers=1)
+    go(third, fourth, root=root)
+    assert abs(metrics(third, root)[0]["loss"] - last) < 0.3
+    assert metrics(fourth, root)[0]["loss"] < math.log(SHAPE.vocabulary) / 2  # half of the neurons are enough here
 
 
 def seen(stage) -> list[list[int]]:
@@ -159,7 +205,17 @@ def loss_in_transformers(folder: Path, pieces: list[list[int]]) -> float:
     return total / count
 
 
+def test_what_the_recipe_got_wrong_is_raised_here_and_tried_once_more_at_most(base):
+    stage = trained(corpus(base / "in"), steps=STEPS, hook="nonsense")
+    with pytest.raises(ValueError, match="given hook='nonsense', expected 'module:function'"):
+        go(stage, root=base / "refused")
+    lasting = next((base / "refused" / stage.name).glob("*-lasting"))
+    assert len(list(lasting.glob("starts-*/*"))) == 1
+
+
 def test_a_loss_that_is_no_number_stops_with_the_step_and_the_last_good_checkpoint(base):
-    stage = trained(corpus(base / "in"), steps=STEPS, training=too_fast(1e30), checkpoint_steps=1)
-    with pytest.raises(ValueError, match=r"at step \d+, expected a number; the last good checkpoint is of step \d+"):
-        go(stage, base / "diverged")
+    stage = trained(corpus(base / "in"), steps=STEPS, training=too_fast(1e30), checkpoint_steps=1, workers=1)
+    with pytest.raises(
+        ValueError, match=r"at step \d+ and those after it, expected a number; the last good checkpoint is of step \d+"
+    ):
+        go(stage, root=base / "diverged")

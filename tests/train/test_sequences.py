@@ -1,15 +1,18 @@
 """Reading packed rows at random, against a straightforward decode of the same parts."""
 
 import pickle
+from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hare_ray.train import sequences
+from hare_ray.storage import arrow, parquet
+from hare_ray.train import packed_parts
 from hare_ray.train.sequences import PackedTable, Sequences, segments_and_positions
 
 WIDTH = 12
@@ -54,7 +57,7 @@ def written(folder, parts, token_bytes=2, seed=0):
     tables, wanted = [], []
     for part, rows in enumerate(parts):
         table, decoded = packed(rows, token_bytes, seed + part)
-        pq.write_table(table, folder / f"part-{part:05d}.parquet", compression="zstd", row_group_size=4)
+        (folder / f"part-{part:05d}.arrow").write_bytes(arrow(table))
         tables.append(table)
         wanted += decoded
     return PackedTable(str(folder), tuple(parts)), pa.concat_tables(tables), wanted
@@ -86,31 +89,34 @@ def test_any_rows_in_any_order_as_decoded_one_by_one(two, picks):
     check(reader, made, [source for source, _ in picks], [row if source == 0 else row % 7 for source, row in picks])
 
 
-def test_with_next_to_no_room_for_files_and_groups(two, monkeypatch):
-    monkeypatch.setattr(sequences, "OPEN_FILES", 1)
-    monkeypatch.setattr(sequences, "CACHED_BYTES", 0)
+def mapped(reader, table):
+    """How many parts of a table are mapped."""
+    return len(reader._readers[table]._mapped)
+
+
+def test_with_room_for_one_mapped_part(two, monkeypatch):
+    monkeypatch.setattr(packed_parts, "MAPPED_PARTS", 1)
     reader, made = two
     fresh = Sequences(reader.tables, WIDTH, reader.token_bytes)
     for _ in range(2):
         check(fresh, made, [0, 1] * 7, [row for n in range(7) for row in (33 - n, n)])
-    assert len(fresh._files) == len(fresh._groups) == 1
+    assert [mapped(fresh, n) for n in (0, 1)] == [1, 1]
 
 
-def test_what_is_kept_stays_within_its_bytes(tmp_path, monkeypatch):
-    table, _, wanted = written(tmp_path / "one", (40,))
-    monkeypatch.setattr(sequences, "CACHED_BYTES", 3 * 4 * WIDTH * 2)  # Three groups of four rows of two bytes.
+def test_mapped_parts_hold_no_file_open(tmp_path):
+    table, _, wanted = written(tmp_path / "one", (2,) * 40)
+    before = len(list(Path("/proc/self/fd").iterdir()))
     reader = Sequences((table,), WIDTH, 2)
-    for row in np.random.default_rng(0).permutation(40).tolist():
-        check(reader, [(table, None, wanted)], [0], [row])
-        assert sum(group.tokens.nbytes for group in reader._groups.values()) == reader._cached_bytes
-        assert len(reader._groups) <= 3
+    check(reader, [(table, None, wanted)], [0] * 80, list(range(80)))
+    assert mapped(reader, 0) == 40
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_it_travels_by_pickle_with_nothing_held_open(two):
     reader, made = two
     check(reader, made, [0], [33])
     travelled = pickle.loads(pickle.dumps(reader))
-    assert not travelled._files and not travelled._groups
+    assert not mapped(travelled, 0)
     check(travelled, made, [1, 0], [6, 12])
 
 
@@ -121,14 +127,91 @@ def test_documents_lead_back_from_a_row(two):
     assert got.equals(pa.concat_tables(wanted).select(["documents", "starts", "lengths"]))
 
 
-def test_an_object_store_reads_as_a_disk(tmp_path):
-    import fsspec
+@pytest.fixture
+def asked(monkeypatch):
+    """First and last bytes of the stretches that were asked of the object store, call by call."""
+    calls = []
+    own = MemoryFileSystem.cat_ranges
 
-    table, _, wanted = written(tmp_path / "one", (5, 0, 8))
-    memory = fsspec.filesystem("memory")
-    memory.put(str(tmp_path / "one") + "/", "/packed/one/", recursive=True)
-    reader = Sequences((PackedTable("memory://packed/one", table.rows),), WIDTH, 2)
-    check(reader, [(table, None, wanted)], [0] * 4, [12, 0, 4, 5])
+    def cat_ranges(self, paths, starts, ends, **options):
+        calls.append((starts, ends))
+        return own(self, paths, starts, ends, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_ranges", cat_ranges)
+    return calls
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Puts a folder of the disk onto an object store and says where."""
+    place = f"/{tmp_path.name}"
+
+    def put(name):
+        fsspec.filesystem("memory").put(str(tmp_path / name) + "/", f"{place}/{name}/", recursive=True)
+        return f"memory:/{place}/{name}"
+
+    yield put
+    if fsspec.filesystem("memory").exists(place):
+        fsspec.filesystem("memory").rm(place, recursive=True)
+
+
+@pytest.mark.parametrize("token_bytes", [2, 4])
+def test_an_object_store_reads_as_a_disk(tmp_path, store, token_bytes):
+    table, records, wanted = written(tmp_path / "one", (5, 0, 8), token_bytes)
+    reader = Sequences((PackedTable(store("one"), table.rows),), WIDTH, token_bytes)
+    check(reader, [(table, None, wanted)], [0] * 13, list(range(12, -1, -1)))
+    check(reader, [(table, None, wanted)], [0] * 4, [12, 0, 4, 0])
+    got = reader.documents(np.array([0, 0]), np.array([6, 4]))
+    wanted = pa.concat_tables([records.slice(6, 1), records.slice(4, 1)])
+    assert got.equals(wanted.select(["documents", "starts", "lengths"]))
+
+
+def test_of_an_object_store_only_the_bytes_of_the_rows_are_fetched_all_at_once(tmp_path, store, asked):
+    table, _, wanted = written(tmp_path / "one", (50, 60))
+    reader = Sequences((PackedTable(store("one"), table.rows),), WIDTH, 2)
+    rows = [3, 99, 50, 20]
+    check(reader, [(table, None, wanted)], [0] * 4, rows)
+    heads, *calls = asked
+    assert heads == ([0, 0], [packed_parts.HEAD_BYTES] * 2)
+    assert len(calls) == 2
+    check(reader, [(table, None, wanted)], [0] * 4, rows)
+    assert asked[3:] == calls  # The heads are known now.
+    pieces = sum(max(wanted[row][1]) + 1 for row in rows)
+    fetched = sum(stop - start for starts, stops in calls for start, stop in zip(starts, stops, strict=True))
+    assert fetched == 4 * (2 * WIDTH + 2 * 4) + 4 * pieces
+
+
+@pytest.mark.parametrize("place", ["disk", "store"])
+def test_columns_in_another_order_and_more_of_them(tmp_path, store, place):
+    table, records, wanted = written(tmp_path / "one", (9,))
+    other = records.append_column("base_row", pa.array(range(9), pa.uint32()))
+    other = other.select(["documents", "base_row", "lengths", "starts", "tokens"])
+    (tmp_path / "one" / "part-00000.arrow").write_bytes(arrow(other))
+    url = table.url if place == "disk" else store("one")
+    check(Sequences((PackedTable(url, (9,)),), WIDTH, 2), [(table, None, wanted)], [0] * 3, [8, 0, 5])
+
+
+@pytest.mark.parametrize("place", ["disk", "store"])
+@pytest.mark.parametrize("harm", ["cut", "emptied", "garbled", "gone", "of another kind"])
+def test_a_torn_or_garbled_part_is_named_with_the_cure(tmp_path, store, place, harm):
+    table, records, _ = written(tmp_path / "one", (40,))
+    path = tmp_path / "one" / "part-00000.arrow"
+    data = path.read_bytes()
+    lengths = data.find(np.array(records["lengths"][20].as_py(), "<u4").tobytes(), 40 * 2 * WIDTH)
+    new = {
+        "cut": data[: len(data) // 3],
+        "emptied": b"",
+        "garbled": data[:lengths] + b"\xff" * 400 + data[lengths + 400 :],
+        "gone": None,
+        "of another kind": parquet(records),
+    }[harm]
+    path.unlink()
+    if new is not None:
+        path.write_bytes(new)
+    url = table.url if place == "disk" else store("one")
+    numbers = np.arange(40)
+    with pytest.raises(ValueError, match=r"one/part-00000\.arrow.*--redo"):
+        Sequences((PackedTable(url, (40,)),), WIDTH, 2).read(np.zeros_like(numbers), numbers)
 
 
 def test_full_rows_and_single_pieces():
@@ -137,16 +220,17 @@ def test_full_rows_and_single_pieces():
     assert positions.tolist() == [[0, 1, 2, 0, 1], [0, 1, 2, 3, 4], [0, 0, 1, 2, 3]]
 
 
-def test_what_does_not_match_the_files_is_refused(two, tmp_path):
-    reader, _ = two
-    one = np.zeros(1, np.int64)
-    for row in (-1, 34):
-        with pytest.raises(ValueError, match="expected 0 to 33"):
-            reader.read(one, one + row)
+@pytest.mark.parametrize("place", ["disk", "store"])
+def test_what_does_not_match_the_files_is_refused(tmp_path, store, place):
     table, _, _ = written(tmp_path / "one", (4,))
+    url = table.url if place == "disk" else store("one")
+    one = np.zeros(1, np.int64)
+    for row in (-1, 4):
+        with pytest.raises(ValueError, match="expected 0 to 3"):
+            Sequences((PackedTable(url, (4,)),), WIDTH, 2).read(one, one + row)
     with pytest.raises(ValueError, match="one and the same run"):
-        Sequences((PackedTable(table.url, (5,)),), WIDTH, 2).read(one, one)
+        Sequences((PackedTable(url, (5,)),), WIDTH, 2).read(one, one)
     with pytest.raises(ValueError, match="expected 24 tokens"):
-        Sequences((table,), 24, 2).read(one, one)
+        Sequences((PackedTable(url, (4,)),), 24, 2).read(one, one)
     with pytest.raises(ValueError, match="expected 2 or 4"):
         Sequences((table,), WIDTH, 3)
