@@ -62,13 +62,15 @@ def _synthesis(branches: list[Synthetic]) -> Titled:
 
 
 def _training(stages: list[Trained]) -> Titled:
-    names = ("parameters", "tokens", "steps", "loss first", "last", "tokens/s", "restarts")
+    names = ("parameters", "tokens", "steps", "loss first", "last", "tokens/s", "MFU", "spikes", "restarts")
     grid = _grid("stage", *names)
     for stage in stages:
         said = stage.summary
         losses = (f"{said[name]:.3f}" for name in ("first_loss", "final_loss"))
         sizes = (f"{said[name]:,}" for name in ("parameters", "tokens", "steps"))
-        grid.add_row(stage.name, *sizes, *losses, f"{said['tokens_per_second']:,.0f}", str(said["restarts"]))
+        mfu = said.get("mfu")  # in PaLM's convention; null where the device's peak is not known, as a CPU's
+        counted = ("" if mfu is None else percent(mfu, 1), str(said.get("spikes", "")), str(said["restarts"]))
+        grid.add_row(stage.name, *sizes, *losses, f"{said['tokens_per_second']:,.0f}", *counted)
     return "training", grid
 
 

@@ -1,7 +1,7 @@
 """The mixtures of packed corpora that a model was trained on: what each source was to give, and what it gave.
 
     mixture.json: sequence_tokens, planned_sequences, sequences,
-                  sources: name, table, weight, planned, actual, available, epochs, tokens
+                  sources: name, table, weight, planned, actual, available, epochs, tokens (of documents)
 
 Shares are of all sequences planned and of all that are there; a source that is short leaves its share to the others.
 """
@@ -49,7 +49,7 @@ class Mixture:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all sources."""
+        """Tokens of all sources, without padding."""
         return sum(part.tokens for part in self.parts)
 
     @property

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from hare_ray.report import cards, charts, diagrams, quality, records, samples, sections, words
 from hare_ray.report import topics as themes
+from hare_ray.report.beside_training import Beside
 from hare_ray.report.curves import curves
 from hare_ray.report.funnel import Funnel
 from hare_ray.report.known import Known
@@ -71,6 +72,7 @@ def _page(run: Run, known: Known) -> str:
         "unchecked": sections.unchecked(run),
         "certificates": sections.certificates(run),
         **_second_half(known),
+        "beside": Beside.of(run),
         "recipe": records.recipe(run),
         "spent": records.spent(run),
         "wall": records.wall_seconds(run),

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hare_ray.catalog import place, read_ledger
-from hare_ray.inspect import finished, read_part
+from hare_ray.catalog import place, read_ledger, read_part
+from hare_ray.inspect import finished
 from hare_ray.manifest import Manifest, recorded
 from hare_ray.schema import LEDGER
 from hare_ray.store import Root, filesystem

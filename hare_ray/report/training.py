@@ -1,10 +1,10 @@
 """The training stages of a run, stage after stage on one axis of tokens.
 
-    metrics.jsonl: step, tokens, loss, learning_rate, grad_norm, tokens_per_second, seconds     a line a step
-    summary.json:  parameters, steps, tokens, final_loss, tokens_per_second, mfu, workers, restarts, ...
+    metrics.jsonl: step, tokens, loss, learning_rate, grad_norm, skipped, tokens_per_second, mfu, ...   a line a step
+    summary.json:  parameters, steps, tokens, final_loss, tokens_per_second, mfu, restarts, groups, sources, ...
 
 A stage that starts from another one's weights continues its axis: it begins at the token where that one ended. Stages
-that do not lead to each other are lineages of their own, each with a chart.
+that do not lead to each other are lineages of their own, each with a chart. What an older run did not write is unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from hare_ray.report.reading import Run
 
-KEYS = ("step", "tokens", "loss", "learning_rate", "tokens_per_second")
+KEYS = (
+    *("step", "tokens", "loss", "learning_rate", "grad_norm", "skipped"),
+    *("tokens_per_second", "real_tokens_per_second", "mfu", "mfu_true", "workers"),
+)
 
 Column = NDArray[np.float64]
 
@@ -46,6 +49,36 @@ class Trained:
     def tokens(self) -> int:
         """Of this stage."""
         return int(self.summary.get("tokens") or self.metrics["tokens"].max(initial=0))
+
+    @property
+    def crews(self) -> list[int]:
+        """How many workers it had, group after group."""
+        groups = self.summary.get("groups")
+        if groups:
+            return [group["workers"] for group in groups]
+        return [self.summary["workers"]] if self.summary.get("workers") else []
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """Name, tokens without padding and epochs of each source; empty where it was not counted."""
+        return self.summary.get("sources") or []
+
+    @property
+    def spikes(self) -> NDArray[np.int64]:
+        """Rows of the steps that were skipped."""
+        return rises(self.metrics["skipped"])
+
+    @property
+    def changes(self) -> NDArray[np.int64]:
+        """Rows of the first steps with another number of workers."""
+        workers = self.metrics["workers"]
+        known = np.flatnonzero(np.isfinite(workers))
+        return known[1:][np.diff(workers[known]) != 0]
+
+
+def rises(counts: Column) -> NDArray[np.int64]:
+    """Rows where a count is higher than before; where it is not known it did not rise."""
+    return np.flatnonzero(np.diff(np.nan_to_num(counts), prepend=0.0) > 0)
 
 
 def lineages(run: Run) -> list[list[Trained]]:

@@ -12,7 +12,7 @@ from hare_ray import engine
 from hare_ray.gather import Desk
 from hare_ray.schema import DETAIL, DOCUMENT, REASON
 from hare_ray.stage import Annotate, Files, Gather, Keep, Make, Map, PartFunction, Stage, Table
-from tests.report.stages import Copies, Says
+from tests.report.stages import Copies, Says, Write
 
 PROMPT = pa.schema(
     [
@@ -191,7 +191,10 @@ class Pretrain(Make):
     mfu: float | None = None
 
     def make(self, desk: Desk) -> dict[str, int]:
-        lines = [metrics(self.first_loss, step) for step in range(1, self.steps + 1)]
+        lines = [
+            {**metrics(self.first_loss, step), **(newer(step) if self.start else {})}
+            for step in range(1, self.steps + 1)
+        ]
         (desk.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         losses = [line["loss"] for line in lines]
         summary = {
@@ -199,8 +202,43 @@ class Pretrain(Make):
             "targets": 250 * self.steps, "first_loss": losses[0], "final_loss": losses[-1], "tokens_per_second": 5120.4,
             "mfu": self.mfu, "workers": 2, "restarts": 1, "seconds": 12.5, "peak_mib": 900, "device": "cpu <2 cores>",
         }  # fmt: skip
+        summary |= SUMMARY if self.start else {}
         (desk.folder / "summary.json").write_text(json.dumps(summary))
         return {"steps": self.steps}
+
+
+SPIKE, CHANGE = 700, 1000
+"""Steps of a stage that starts from another one, as runs are told now: a skipped one, and the first with one worker."""
+
+SUMMARY = {
+    "mfu_true": 0.35,
+    "spikes": 1,
+    "groups": [{"first_step": 1, "workers": 2}, {"first_step": CHANGE, "workers": 1}],
+    "sources": [
+        {"name": "d1", "tokens": 300_000, "sequences": 4800, "epochs": 1.25},
+        {"name": "d2_books", "tokens": 75_000, "sequences": 1200, "epochs": 3.0},
+    ],
+}
+
+
+def newer(step: int) -> dict[str, Any]:
+    """What older runs did not write."""
+    return {
+        "skipped": int(step >= SPIKE), "workers": 2 if step < CHANGE else 1, "mfu": 0.41, "mfu_true": 0.35,
+        "real_tokens_per_second": 4900.0,
+    }  # fmt: skip
+
+
+class RoundSummary(Write):
+    """What a draw for another round came to."""
+
+
+class Forgetting(Write):
+    """Losses by when a sequence was last seen."""
+
+
+class Inherit(Write):
+    """What became of a larger model."""
 
 
 def metrics(first_loss: float, step: int) -> dict[str, float]:

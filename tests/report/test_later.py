@@ -23,7 +23,7 @@ from hare_ray.report.synthesis import synthesis
 from hare_ray.report.training import lineages
 from hare_ray.stage import Rebalance, Table
 from hare_ray.store import Root
-from tests.report.later import build, metrics
+from tests.report.later import CHANGE, SPIKE, Forgetting, Inherit, RoundSummary, build, metrics
 from tests.report.pages import Reader, crawled, pages, plain, recipe, run, section, tiles
 
 SECTIONS = ("synthesis", "mixture", "training", "evaluation")
@@ -201,18 +201,63 @@ def test_training_goes_on_where_the_stage_before_ended(both: Path, page: str) ->
     rules = re.findall(r'<line x1="([\d.]+)"[^>]* class="rule">', text)
     assert [float(x) for x in rules] == pytest.approx([66 + 1040 * 300 / 1800], abs=0.1)
     lines = re.findall(r'<polyline points="([^"]+)" class="(\w+) c0">', text)
-    assert [kind for _, kind in lines] == ["raw", "mean", "raw", "mean", "mean", "mean", "raw", "mean", "raw", "mean"]
+    kinds = {"loss": 2 * ["raw", "mean"], "rate": ["mean", "mean"], "norm": 2 * ["raw", "mean"]}
+    kinds |= {"speed": ["raw", "mean", "raw", "mean", "second"], "mfu": ["raw", "mean", "second"]}
+    assert [kind for _, kind in lines] == [kind for panel in kinds.values() for kind in panel]
     ends = [float(points.split()[-1].split(",")[0]) for points, _ in lines]
     assert ends[0] == pytest.approx(float(rules[0]), abs=0.1)
     assert ends[2] == pytest.approx(1106, abs=0.1)
     words = plain(text)
     assert "stage1 1.23 M 76,800 300" in words
     assert "stage2 after stage1 1.23 M 384,000 1,500" in words
-    assert "5,120 41 % 2 1 12.5 s 900 cpu <2 cores>" in words
+    none = "\N{EN DASH}"
+    assert f"5,120 {none} {none} {none} 2 1 12.5 s 900 cpu <2 cores>" in words
+    assert "5,120 41 % 35 % 1 2, 1 1 12.5 s 900 cpu <2 cores>" in words
     last = metrics(4.0, 1500)
     assert f"stage2, step 1500, 461 k tokens\nloss {last['loss']:.4f}" in text
+    assert "gradient norm 1\n5 k tokens/s\nMFU 41.0 % (PaLM)\nMFU 35.0 % (true)" in text
     assert tiles(page)["Tokens trained on"][0] == f"{256 * 1800:,}"
     assert tiles(page)["Final loss"][0] == f"{last['loss']:.3f}"
+
+
+def test_a_spike_and_another_number_of_workers_are_marked_where_they_were(page: str) -> None:
+    text = section(page, "training")
+    spikes = re.findall(r'<circle cx="([\d.]+)"[^>]* class="spike">', text)
+    assert [float(x) for x in spikes] == pytest.approx([66 + 1040 * (300 + SPIKE) / 1800], abs=0.1)
+    crews = re.findall(r'<line x1="([\d.]+)"[^>]* class="crew">', text)
+    assert [float(x) for x in crews] == pytest.approx([66 + 1040 * (300 + CHANGE) / 1800], abs=0.1)
+    assert ">1 worker<" in text
+
+
+def test_tokens_are_told_by_source(page: str) -> None:
+    words = plain(section(page, "training"))
+    assert "stage2 d1 300,000 80 % 1.25 stage2 d2 books 75,000 20 % 3.00" in words
+    assert "stage1 d1" not in words
+
+
+def test_what_was_made_beside_training_is_told(both: Path, tmp_path: Path, page: str) -> None:
+    assert not [words for words in ("another round", "Forgetting", "Inherited") if words in section(page, "training")]
+    root = tmp_path / "run"
+    shutil.copytree(both, root)
+    drawn = {"name": "wiki", "table": "pack", "share": 0.5, "temperature": 0.25, "grain_sequences": 1, "sequences": 80}
+    drawn |= {"targets": 900, "loss": 2.5, "drawn_sequences": 40, "drawn_targets": 450, "flatness": 0.93, "parts": []}
+    bins = [
+        {"first_step": 8 * at + 1, "last_step": 8 * at + 8, "sequences": 5, "loss": 2.25 - at / 8} for at in range(2)
+    ]
+    files = {
+        "rounds.json": {"sources": [{**drawn, "loss_drawn": 2.75, "loss_not_drawn": None}]},
+        "forgetting.json": {"steps": 16, "bins": bins, "unseen": {"sequences": 0, "loss": None}},
+        "inherit.json": {
+            "parameters": {"parent": 7_000_000, "inherited": 1_500_000},
+            "losses": {"parent": 2.125, "inherited": 3.5, "random": 8.25},
+        },
+    }
+    for kind, (name, told) in zip((RoundSummary, Forgetting, Inherit), files.items(), strict=True):
+        engine.run(kind(content={name: told}), root=str(root))
+    words, none = plain(section(render(str(root)), "training")), "\N{EN DASH}"
+    assert f"round summary wiki 80 50 % 2.750 {none} 0.25 1 0.930" in words
+    assert "1 to 8 9 to 16 never Sequences 5 5 0 Mean loss 2.250 2.125" in words
+    assert "inherit 1.5 M 7 M 2.125 3.500 8.250" in words
 
 
 def test_a_stage_without_steps_or_with_one_is_drawn_without_fault(both: Path, tmp_path: Path) -> None:
@@ -223,7 +268,7 @@ def test_a_stage_without_steps_or_with_one_is_drawn_without_fault(both: Path, tm
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[:count]))
         text = section(render(str(root)), "training")
-        assert text.count("<circle") == (5 if count else 0)
+        assert text.count("<circle") - text.count('class="spike"') == (7 if count else 0)
         assert "nan" not in plain(text).split()
 
 
