@@ -37,6 +37,7 @@ from hare_ray.synth.diversity import Diversity
 from hare_ray.synth.writer import writer
 from hare_ray.tokens import Mixture, Pack, Repeats, Tokenizer
 from hare_ray.train.pretrain import Pretrain, Schedule
+from hare_ray.train.settings import Speed
 from hare_synthesis import Written, tasks, textbooks
 from hare_topics import Topics, judged, selected
 
@@ -206,7 +207,8 @@ def trained(
         certificate=seen, evaluated=("bits_per_byte", "cloze", *public(scale)),
         schedule=Schedule(warmup, 0.0) if before is None else Schedule(0, training.decay_share),
         shape=scale.paper.model, training=training, batch_sequences=mixture.batch_sequences,
-        micro_batch=scale.micro_batch, workers=scale.workers, gpu=scale.gpus > 0,
+        micro_batch=scale.micro_batch, workers=scale.workers, gpu=scale.gpus > 0, speed=Speed(compile=scale.gpus > 0),
+        log_steps=10 if scale.gpus else 1,
         seed=1 if before is None else 2, checkpoint_steps=scale.checkpoint_steps,
     )  # fmt: skip
 

@@ -6,12 +6,14 @@ Numbers that are the paper's carry its section; what it leaves open is an `Open`
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-
-from rich.table import Table as Grid
+from typing import TYPE_CHECKING
 
 from hare_ray.model.shape import Shape
 from hare_ray.priors import load_seed_tokens, load_sources
 from hare_ray.priors.reading import check_different, read
+
+if TYPE_CHECKING:
+    from rich.table import Table as Grid  # a machine that only trains may not have it
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Training:
     gradient_clip: float
     precision: str
     zero_stage: int
+    """0: every rank keeps all states, plain PyTorch; 1 to 3: DeepSpeed shards them."""
+    spike_sigmas: float = 6.0
+    """A step whose loss or gradient norm is so far above the mean of the last 128 is skipped; 0: none is."""
+    float8: bool = False
+    """Matrix products of the layers in float8, scaled by tensor; on GPUs from Hopper on, from 1 B parameters on."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Paper:
         return [self._sources(), self._seeds(), self._model(), self._training(), self._open()]
 
     def _grid(self, title: str, *columns: str) -> Grid:
+        from rich.table import Table as Grid
+
         grid = Grid(title=f"{self.name}: {title}", title_justify="left")
         for column in columns:
             grid.add_column(column, overflow="fold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from hare_ray.model.presets import PRESETS
 from hare_ray.model.shape import Shape
 from hare_ray.priors.paper import Paper, Training
 
@@ -33,9 +34,8 @@ TRAINING = Training(
     betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1, gradient_clip=1.0, precision="bfloat16", zero_stage=1,
 )  # fmt: skip
 TINY = replace(TRAINING, sequence_tokens=512, batch_tokens=2048, learning_rate=3e-3, warmup_steps=10)
-HARE_1B = Shape(layers=22, hidden=2048, heads=32, kv_heads=8, mlp_hidden=5632, vocabulary=32_000, tied=False)
-HARE_250M = Shape(layers=16, hidden=1024, heads=16, kv_heads=4, mlp_hidden=2816, vocabulary=32_000, tied=False)
-DEMO_3M = Shape(layers=6, hidden=192, heads=6, kv_heads=2, mlp_hidden=512, vocabulary=4096, tied=True)
+SHORT = replace(TINY, warmup_steps=2)  # smoke has seven steps
+HARE_1B, HARE_250M, DEMO_3M = (PRESETS[name] for name in ("1b", "250m", "tiny"))
 SMOKE_1M = Shape(layers=2, hidden=128, heads=4, kv_heads=2, mlp_hidden=352, vocabulary=1024, tied=True)
 WRITERS = ("mistralai/Mixtral-8x7B-Instruct-v0.1", "Qwen/Qwen1.5-32B-Chat")  # the paper's (A.2, A.3)
 
@@ -43,7 +43,7 @@ PAPER_1B = Paper("HARE 1.1 B", HARE_1B, TRAINING, 52e9, 548e9)
 PAPER_250M = Paper("HARE ablation, 0.25 B", HARE_250M, TRAINING, 52e9, 448e9)
 SCALES = {
     "smoke": Scale(
-        60, 2, 1, 50, Paper("smoke", SMOKE_1M, TINY, 16e3, 8e3), 2, 2, 10, (8, 4), 0, False, ("", ""),
+        60, 2, 1, 50, Paper("smoke", SMOKE_1M, SHORT, 16e3, 8e3), 2, 2, 10, (8, 4), 0, False, ("", ""),
         static_embedding=True, rated_share=0.5,
     ),
     "demo": Scale(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from hare_ray.engine import run
+from hare_ray.model.initial import Initial
 from hare_ray.model.shape import Shape
 from hare_ray.stage import Source
 from hare_ray.tokens.tokenizer import Tokenizer
@@ -13,7 +14,7 @@ from tests.frame.stages import Lines
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SHAPE = Shape(
-    layers=2, hidden=64, heads=2, kv_heads=1, mlp_hidden=160, vocabulary=288, tied=True, initial_std=0.3
+    layers=2, hidden=64, heads=2, kv_heads=1, mlp_hidden=160, vocabulary=288, tied=True
 )  # fmt: skip
 TEXT = "the garden by the river was quiet in the early light of winter"
 ASKED = "the quiet"
@@ -26,7 +27,7 @@ def decoder():
     from hare_ray.model.attention import choose
     from hare_ray.model.decoder import Decoder
 
-    return Decoder(SHAPE, choose(torch.device("cpu"), torch.float32), 1).eval()
+    return Decoder(SHAPE, choose(torch.device("cpu"), torch.float32), 1, Initial(std=0.3)).eval()
 
 
 @pytest.fixture(scope="module")
