@@ -9,6 +9,7 @@ PYTEST := $(BIN)/python -m pytest -q
 .PHONY: demo smoke test test-quick install lock clean
 .PHONY: bench-engine bench-extract bench-filters bench-language bench-corpus bench-dedup
 .PHONY: bench-dedup-scale bench-decontam bench-embed bench-cluster bench-quality bench-synth
+.PHONY: bench-train bench-learn bench-data-pipeline
 .PHONY: page-model fuzz-pages fuzz-readers fuzz-rows
 
 demo: .venv/installed
@@ -79,6 +80,16 @@ bench-quality: .venv/installed .bench/quality/installed
 # vLLM by itself, through Ray Data and through Ray Serve, on the same prompts; then with engines killed, and overloaded.
 bench-synth: .venv/installed
 	$(BIN)/python -m tests.bench.synth
+
+# Ours against Hugging Face's Trainer, on this machine's cores; bits per byte after the same tokens; reading alone.
+bench-train: .venv/installed
+	$(BIN)/python -m tests.bench.train
+
+bench-learn: .venv/installed
+	$(BIN)/python -m tests.bench.learn
+
+bench-data-pipeline: .venv/installed
+	$(BIN)/python -m tests.bench.data_pipeline
 
 .bench/%/installed: tests/bench/peers/%.txt
 	$(PYTHON) -m venv $(@D)
