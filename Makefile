@@ -20,7 +20,7 @@ smoke: .venv/installed
 	$(BIN)/python jobs/hare.py --scale smoke --root runs/smoke
 
 test: .venv/installed
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(PYTEST) -n 2

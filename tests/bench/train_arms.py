@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hare_ray.model.presets import PRESETS
 
+from hare_ray.model.presets import PRESETS
 from hare_ray.priors.paper import Training
 from hare_ray.train.order import Order
 from hare_ray.train.schedule import Schedule
@@ -79,6 +79,7 @@ def plan(work: Work, folder: Path, out: Path) -> Plan:
 def ours(work: Work, folder: Path, out: Path) -> list[tuple[float, int]]:
     """Seconds and useful tokens of every step."""
     import torch
+
     from hare_ray.train.alone import run
 
     run(plan(work, folder, out), torch.device("cpu"))
