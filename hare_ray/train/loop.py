@@ -48,7 +48,11 @@ from hare_ray.train.stored import Stored
 from hare_ray.train.tally import Tally
 
 ASK_SECONDS = 5.0
-"""Between two questions for nodes that will be taken away; all ranks meet for one, which takes some 10 ms."""
+"""Between two questions for nodes that come or go; all ranks meet for one, which takes some 10 ms."""
+
+DEAF_SECONDS = 20.0
+"""The longest time without a look at the notices: a cloud gives 30 to 120 s. Where `log_steps` take longer, the next
+look comes sooner."""
 
 IN_A_ROW = 8
 """Steps without a number that end a run. Batches that do that by themselves are too rare for so many at once; weights
@@ -84,6 +88,8 @@ class Heard(NamedTuple):
     """Some rank was told to end."""
     ask: bool
     """It is time to ask for nodes that will be taken away."""
+    joined: bool
+    """The group will be started anew, with more workers."""
 
 
 def train_loop(plan: Plan, ranks: Ranks, device: torch.device, notice: Notice) -> End:
@@ -110,6 +116,7 @@ class Loop:
         self.pending: list[Pending] = []
         self.no_numbers: list[dict[str, Any]] = []
         self.known: frozenset[str] = frozenset()
+        self.look_steps, self.step_seconds = 1, 0.0
         self.since = self.asked = time.perf_counter()
 
     def _resumed(self) -> tuple[str, str | None]:
@@ -150,12 +157,12 @@ class Loop:
         for step, batch in enumerate(reader.steps(self.first), self.first + 1):
             self.pending.append(self._step(step, batch))
             due = due or step == self.plan.steps or step % self.plan.checkpoint_steps == 0
-            if not due and len(self.pending) < self.plan.log_steps:
+            if not due and len(self.pending) < self.look_steps:
                 continue
             heard = self._log()
             if heard is None:
                 return End.DIVERGED
-            soon = heard.told or (heard.ask and self._taken())
+            soon = heard.told or heard.joined or (heard.ask and self._taken())
             if (due or soon) and (step == self.plan.steps or not self.no_numbers):
                 self._save()
                 due = False
@@ -179,7 +186,9 @@ class Loop:
         """Write the rows of the pending steps; None where the training diverged. One transfer from the device."""
         steps, self.pending = self.pending, []
         time_to_ask = self.ranks.rank == 0 and time.perf_counter() - self.asked > ASK_SECONDS
-        flags = torch.tensor([self.notice.told(), time_to_ask], dtype=torch.float64).to(self.device)
+        joined = time_to_ask and self.notice.joined()
+        told = [self.notice.told(), time_to_ask, joined, self.step_seconds]
+        flags = torch.tensor(told, dtype=torch.float64).to(self.device)
         summed = torch.cat([torch.stack([one.stepped.loss for one in steps]), flags])
         if self.ranks.count > 1:
             dist.all_reduce(summed)
@@ -187,11 +196,12 @@ class Loop:
         # Counts are below 2^53 and so exact.
         values = torch.cat([summed, *alike, *(one.counts.double() for one in steps)]).cpu().numpy()
         size = len(steps)
-        losses, (told, ask), rest = values[:size], values[size : size + 2], values[size + 2 :]
+        losses, (told, ask, joined, taken), rest = np.split(values, [size, size + len(flags)])
         same = rest[: 2 * size].reshape(size, 2)
         counts = rest[2 * size :].reshape(size, -1).astype(np.int64)
         now = time.perf_counter()
         seconds, self.since = (now - self.since) / size, now
+        self._pace(taken / self.ranks.count, seconds)
         self.saver.check()
         for loss, (norm, skipped), counted in zip(losses, same, counts, strict=True):
             row = self._row(float(loss), float(norm), counted, bool(skipped), seconds)
@@ -200,7 +210,13 @@ class Loop:
             if self._diverged(row, float(loss), float(norm)):
                 self._tell_divergence()
                 return None
-        return Heard(bool(told), bool(ask))
+        return Heard(bool(told), bool(ask), bool(joined))
+
+    def _pace(self, step_seconds: float, mine: float) -> None:
+        """When to look next: after `log_steps`, or what by all ranks' last measurement takes `DEAF_SECONDS`."""
+        self.step_seconds = mine
+        fitting = int(DEAF_SECONDS / step_seconds) if step_seconds else 1  # the first steps are not measured
+        self.look_steps = min(self.plan.log_steps, max(1, fitting))
 
     def _diverged(self, row: dict[str, Any], loss: float, norm: float) -> bool:
         """Whether this step is one too many without a number."""

@@ -1,4 +1,4 @@
-"""What the world outside says to a training: that it will end soon.
+"""What the world outside says to a training: that it will end soon, or with other workers go on.
 
 A batch system or a cloud sends SIGTERM to one process, or a cluster says that a node will be taken away. The loop looks
 at both where it logs, and agrees among its ranks on one step to save at.
@@ -20,6 +20,10 @@ class Notice(Protocol):
 
     def taken(self) -> frozenset[str]:
         """Nodes that will be taken away: all ranks save, and go on. All ranks ask together, and get the same."""
+        ...
+
+    def joined(self) -> bool:
+        """Whether the group will be started anew, since nodes came: all ranks save, and go on. Rank 0 alone asks."""
         ...
 
 
@@ -46,3 +50,7 @@ class Signals:
     def taken(self) -> frozenset[str]:
         """No nodes are known."""
         return frozenset()
+
+    def joined(self) -> bool:
+        """As many processes as there were."""
+        return False

@@ -6,7 +6,8 @@ cluster then has room for between the fewest and the most; the loop resumes from
 
 Losses are borne as long as there is progress between them: `STARTS_WITHOUT_PROGRESS` starts of as many workers from the
 same checkpoint end the run. Of a node that will be taken away the loop hears from Ray (`get_preemption_info` of
-ray.train), saves at once and goes on until it happens; such losses are borne in any number. What a recipe got wrong (a
+ray.train), saves at once and goes on until it happens; such losses are borne in any number. An elastic group saves as
+well when a node comes, for Ray then starts it anew with more workers. What a recipe got wrong (a
 ValueError) is written down by the worker that found it; the workers that are started after that end at once, and the
 driver raises it. A loss of the driver ends Ray as well, and the next run of the same command resumes and counts anew.
 """
@@ -47,6 +48,10 @@ first, also when a node was just lost, and takes fewer only after that time."""
 
 FIXED_SECONDS, ELASTIC_SECONDS = "120", "30"
 
+GROW_SECONDS = 60.0
+"""Between two looks of Ray whether an elastic group could have more workers. It then ends the group without a word, so
+the loop saves when it sees a node come, and what is done again is less than this; unless Ray looks first."""
+
 
 def fit(plan: Plan) -> None:
     """Run the workers to the end of the stage."""
@@ -86,6 +91,7 @@ def trainer(plan: Plan) -> Any:
             num_workers=most if fewest == most else (fewest, most),
             use_gpu=plan.gpu,
             resources_per_worker=share(plan.gpu),
+            elastic_resize_monitor_interval_s=GROW_SECONDS,
         ),
         torch_config=TorchConfig(backend="nccl" if plan.gpu else "gloo"),
         run_config=RunConfig(
@@ -125,8 +131,12 @@ def storage(lasting: str) -> dict[str, Any]:
     return {"storage_path": f"{base}/ray_train", "storage_filesystem": PyFileSystem(FSSpecHandler(system))}
 
 
-class Drained:
-    """Nodes that Ray was told will be taken away."""
+class Nodes:
+    """What Ray knows of nodes: which will be taken away, and, for a group that may grow, which came."""
+
+    def __init__(self, may_grow: bool) -> None:
+        """`may_grow`: the group has fewer workers than it may have."""
+        self.known = self._alive() if may_grow else None
 
     def told(self) -> bool:
         """Ray ends its workers by itself."""
@@ -138,6 +148,20 @@ class Drained:
 
         info = get_preemption_info()
         return frozenset() if info is None else frozenset(info.preempted_node_ids)
+
+    def joined(self) -> bool:
+        """Whether a node came since this was asked. Ray starts a larger group `GROW_SECONDS` later at most."""
+        if self.known is None:
+            return False
+        alive = self._alive()
+        new, self.known = alive - self.known, alive
+        return bool(new)
+
+    @staticmethod
+    def _alive() -> frozenset[str]:
+        import ray
+
+        return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])
 
 
 def note_start(plan: Plan, count: int) -> None:
@@ -183,7 +207,7 @@ def worker(config: dict[str, Any]) -> None:
     if root.exists(REFUSED):
         return
     try:
-        train_loop(plan, ranks, device, Drained())
+        train_loop(plan, ranks, device, Nodes(ranks.rank == 0 and ranks.count < plan.workers[1]))
     except json.JSONDecodeError:  # a ValueError too, but of a file that came half
         raise
     except ValueError as error:

@@ -98,7 +98,7 @@ class Pretrain(Make):
     checkpoints: int = 2
     """How many are kept."""
     log_steps: int = 1
-    """Steps between two looks at the loss; each waits for the device. There a notice that it will end is heard too."""
+    """Most steps between two looks at the loss, and at notices that it will end; each look waits for the device."""
     hook: str = ""
     """`module:function` that gets each row of the metrics; those after the last checkpoint again after a kill."""
 

@@ -1,9 +1,10 @@
-"""Train on a Ray cluster made for it, and take a node away on which a worker is.
+"""Train on a Ray cluster made for it, and take a node away on which a worker is, or bring one.
 
-    python -m tests.train.on_cluster killed|drained FOLDER
+    python -m tests.train.on_cluster killed|drained|grown FOLDER
 
-`killed`: without a word; of three nodes two are left. `drained`: with notice, and of two nodes one is left; checkpoints
-are only saved for that notice. Prints what the training said of itself.
+`killed`: without a word; of three nodes two are left. `drained`: with notice, and of two nodes one is left. `grown`: to
+one node a second one comes. In the last two, checkpoints are only saved for what happens. Prints what the training said
+of itself.
 """
 
 import os
@@ -18,8 +19,9 @@ from ray.core.generated import autoscaler_pb2
 from ray.util import placement_group_table
 
 from hare_ray.store import Root
+from hare_ray.train import on_ray_train
 from hare_ray.train.checkpoint import Checkpoints
-from hare_ray.train.on_ray_train import fit
+from hare_ray.train.loop import starts_of
 from hare_ray.train.settings import METRICS, RESULT, Plan
 from tests.train.plans import plan
 from tests.train.stages import KILLS
@@ -56,24 +58,34 @@ def take_away(what: str, cluster: Cluster, nodes: list, made: Plan, slow: Path) 
     slow.unlink()
 
 
+def bring(cluster: Cluster, made: Plan, slow: Path) -> None:
+    until((Path(made.lasting) / METRICS).exists)
+    cluster.add_node(num_cpus=1)
+    root = Root(made.lasting)
+    until(lambda: len(root.names(starts_of(made))) == 2)
+    slow.unlink()
+
+
 def main(what: str, folder: Path) -> None:
     slow = folder / "slow"
     slow.touch()
     os.environ[KILLS] = str(folder)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(3 if what == "killed" else 2)]
+    nodes = [cluster.add_node(num_cpus=1) for _ in range({"killed": 3, "drained": 2, "grown": 1}[what])]
     cluster.wait_for_nodes()
     os.environ["RAY_ADDRESS"] = cluster.address
-    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "10" if what == "drained" else "60"
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "60" if what == "killed" else "10"
+    on_ray_train.GROW_SECONDS = 25  # the loop is to see the new node first
     made = plan(
         folder,
         steps=60,
-        workers=(1, 2) if what == "drained" else (2, 2),
-        checkpoint_steps=1000 if what == "drained" else 4,
+        workers=(2, 2) if what == "killed" else (1, 2),
+        checkpoint_steps=4 if what == "killed" else 1000,
         hook="tests.train.stages:slowly_while",
     )
-    threading.Thread(target=take_away, args=(what, cluster, nodes, made, slow), daemon=True).start()
-    fit(made)
+    happens = (bring, cluster, made, slow) if what == "grown" else (take_away, what, cluster, nodes, made, slow)
+    threading.Thread(target=happens[0], args=happens[1:], daemon=True).start()
+    on_ray_train.fit(made)
     print(Root(made.lasting).read(RESULT).decode())
     os._exit(0)  # what is left of the cluster ends with this process
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hare_ray.train import loop as loops
 from hare_ray.train.alone import run
 from hare_ray.train.checkpoint import WEIGHTS, Checkpoints
 from hare_ray.train.loop import IN_A_ROW, End, Loop
@@ -160,6 +161,22 @@ def test_logging_seldom_changes_no_row(calm, tmp_path):
     made = plan(tmp_path, log_steps=5)
     run(made)
     assert metrics(made) == metrics(calm[0])
+
+
+@pytest.mark.parametrize(("deaf_seconds", "looks"), [(1e-6, STEPS), (1e6, 5)])
+def test_slow_steps_are_looked_at_more_often_than_asked_for(tmp_path, monkeypatch, deaf_seconds, looks):
+    """Else at the first two, of which the speed is not known, at five later, at the checkpoint, and at the end."""
+    monkeypatch.setattr(loops, "DEAF_SECONDS", deaf_seconds)
+    loop = Loop(plan(tmp_path, log_steps=5), Ranks(0, 1, lambda value: [value]), torch.device("cpu"), Signals())
+    asked, log = [], loop._log
+
+    def counted():
+        asked.append(len(loop.pending))
+        return log()
+
+    loop._log = counted
+    assert loop.run() is End.FINISHED
+    assert len(asked) == looks and sum(asked) == STEPS
 
 
 def test_the_last_checkpoints_are_kept(calm):

@@ -1,4 +1,4 @@
-"""A node that is lost while it trains, on a cluster of several nodes on this machine."""
+"""Nodes that go and come while it trains, on a cluster of several nodes on this machine."""
 
 import json
 import os
@@ -40,5 +40,14 @@ def test_a_node_that_is_taken_away_with_notice_loses_no_step_before_the_save_and
     (first, both), (later, alone) = result["groups"]
     assert (first, both, alone) == (1, 2, 1) and 1 < later < STEPS
     rows = metrics(plan(tmp_path / "drained", steps=STEPS))
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert rows[-1]["loss"] < 0.1
+
+
+def test_a_node_that_comes_is_taken_in_after_a_save(tmp_path):
+    result = trained("grown", tmp_path / "grown")
+    (first, alone), (later, both) = result["groups"]
+    assert (first, alone, both) == (1, 1, 2) and 1 < later < STEPS
+    rows = metrics(plan(tmp_path / "grown", steps=STEPS))
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert rows[-1]["loss"] < 0.1
