@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hare_ray.priors import reading as priors
@@ -107,10 +107,12 @@ def test_an_answer_that_is_cut_off_is_not_json(length):
         max_size=14,
     ).map("".join)
 )
+@example(WHOLE[:-1] + "\n}")
 def test_broken_json_is_a_reason_or_an_item_and_never_an_error(answer):
     row = item("multiple_choice", answer)
     assert row["reason"] is None or row["text"] == answer
-    assert row["reason"] is not None or WHOLE in answer
+    # Without its brace: one that comes later, after blanks or a member that is there twice, makes it JSON again.
+    assert row["reason"] is not None or WHOLE[:-1] in answer
 
 
 @pytest.mark.parametrize(

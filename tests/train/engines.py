@@ -15,60 +15,39 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hare_ray.model.attention import choose, spans
 from hare_ray.model.decoder import Decoder
-from hare_ray.model.initial import Initial
 from hare_ray.model.shape import Shape
-from hare_ray.priors.paper import Training
 from hare_ray.train.engine import Inputs
 from hare_ray.train.made import engine
 from hare_ray.train.order import Order
-from hare_ray.train.schedule import Schedule
 from hare_ray.train.settings import Plan, Ranks
 from tests.model.packed import packed
+from tests.train import stages
+from tests.train.plans import bare
 
 SEQUENCES, TOKENS = 5, 24
 """Of a step: an odd number, so that two ranks have unequal shares."""
 
 SHAPE = Shape(layers=2, hidden=64, heads=2, kv_heads=1, mlp_hidden=96, vocabulary=101, tied=True)
 
-TRAINING = Training(
+TRAINING = replace(
+    stages.TRAINING,
     sequence_tokens=TOKENS,
     batch_tokens=SEQUENCES * TOKENS,
-    learning_rate=0.01,
-    warmup_steps=0,
-    decay_share=0.0,
-    betas=(0.9, 0.95),
     epsilon=1e-3,  # so that where a gradient is next to nothing its rounding does not decide
-    weight_decay=0.1,
     gradient_clip=0.5,
     precision="float32",
-    zero_stage=0,
 )
 
 
 def plan(*, micro_batch: int = 2, shape: Shape = SHAPE, **training: Any) -> Plan:
     """Only what an engine looks at is more than a stand-in."""
-    return Plan(
-        fingerprint="0" * 64,
-        tables=(),
+    return bare(
         order=Order((100 * SEQUENCES,), (SEQUENCES,), 0),
         sequence_tokens=TOKENS,
-        token_bytes=2,
         shape=shape,
-        initial=Initial(),
         training=replace(TRAINING, **training),
-        schedule=Schedule(0, 0.0),
-        seed=1,
         batch_sequences=SEQUENCES,
         micro_batch=micro_batch,
-        workers=(1, 2),
-        start=None,
-        before=None,
-        lasting="",
-        checkpoint_steps=1,
-        checkpoints=1,
-        log_steps=1,
-        hook="",
-        gpu=False,
     )
 
 

@@ -35,30 +35,40 @@ def plan(folder: Path, *, steps: int = 12, **changes: Any) -> Plan:
         packed.mkdir(parents=True)
         made = corpus(folder / "in").made(pa.table({})).drop_columns(["reason"])
         (packed / "part-00000.arrow").write_bytes(arrow(made))
-    given = Plan(
-        fingerprint="f" * 64,
+    given = bare(
         tables=(PackedTable(str(packed), (ROWS,)),),
         order=Order((steps * BATCH,), (ROWS,), 1),
         sequence_tokens=T,
-        token_bytes=2,
         shape=SHAPE,
-        initial=Initial(),
         training=TRAINING,
         schedule=Schedule(4 * BATCH * T, 0.0),
-        seed=1,
         batch_sequences=BATCH,
-        micro_batch=2,
-        workers=(1, 1),
-        start=None,
-        before=None,
         lasting=str(folder / "stage" / "lasting"),
-        checkpoint_steps=4,
-        checkpoints=2,
-        log_steps=1,
-        hook="",
-        gpu=False,
     )
     return replace(given, **changes)
+
+
+def bare(**given: Any) -> Plan:
+    """A plan of which only what is given means something."""
+    of_any = {
+        "fingerprint": "f" * 64,
+        "tables": (),
+        "token_bytes": 2,
+        "initial": Initial(),
+        "schedule": Schedule(0, 0.0),
+        "seed": 1,
+        "micro_batch": 2,
+        "workers": (1, 1),
+        "start": None,
+        "before": None,
+        "lasting": "",
+        "checkpoint_steps": 4,
+        "checkpoints": 2,
+        "log_steps": 1,
+        "hook": "",
+        "gpu": False,
+    }
+    return Plan(**{**of_any, **given})
 
 
 def metrics(made: Plan) -> list[dict[str, float]]:

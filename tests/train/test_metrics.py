@@ -9,44 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hare_ray.model.initial import Initial
 from hare_ray.model.shape import PEAK_FLOPS, Shape
 from hare_ray.standing import told
 from hare_ray.store import Root
 from hare_ray.train.metrics import CURVES, KEYS, Metrics, cut, hooked, rows, true_flops
 from hare_ray.train.order import Order
-from hare_ray.train.schedule import Schedule
 from hare_ray.train.sequences import PackedTable
 from hare_ray.train.settings import Plan
 from tests.train import stages
+from tests.train.plans import bare
 
 SHAPE = Shape(layers=22, hidden=2048, heads=32, kv_heads=8, mlp_hidden=5632, vocabulary=32000, tied=False)
 BATCH, T = 8, 2048
 
 
 def plan_of(folder: Any, **other: Any) -> Plan:
-    told = Plan(
-        fingerprint="a" * 64,
+    told = bare(
         tables=(PackedTable("packed", (80,)),),
         order=Order((80,), (80,), 1),
         sequence_tokens=T,
-        token_bytes=2,
         shape=SHAPE,
-        initial=Initial(),
         training=stages.TRAINING,
-        schedule=Schedule(0, 0.0),
-        seed=1,
         batch_sequences=BATCH,
-        micro_batch=2,
-        workers=(1, 2),
-        start=None,
-        before=None,
         lasting=str(folder),
-        checkpoint_steps=4,
-        checkpoints=2,
-        log_steps=1,
-        hook="",
-        gpu=False,
     )
     return replace(told, **other)
 

@@ -35,19 +35,12 @@ def test_a_killed_node_changes_no_bit(tmp_path):
     assert metrics(plan(tmp_path / "killed", steps=STEPS)) == metrics(plan(tmp_path / "calm", steps=STEPS))
 
 
-def test_a_node_that_is_taken_away_with_notice_loses_no_step_before_the_save_and_fewer_workers_go_on(tmp_path):
-    result = trained("drained", tmp_path / "drained")
-    (first, both), (later, alone) = result["groups"]
-    assert (first, both, alone) == (1, 2, 1) and 1 < later < STEPS
-    rows = metrics(plan(tmp_path / "drained", steps=STEPS))
-    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
-    assert rows[-1]["loss"] < 0.1
-
-
-def test_a_node_that_comes_is_taken_in_after_a_save(tmp_path):
-    result = trained("grown", tmp_path / "grown")
-    (first, alone), (later, both) = result["groups"]
-    assert (first, alone, both) == (1, 1, 2) and 1 < later < STEPS
-    rows = metrics(plan(tmp_path / "grown", steps=STEPS))
+@pytest.mark.parametrize(("what", "workers"), [("drained", [2, 1]), ("grown", [1, 2])])
+def test_a_node_that_goes_with_notice_or_comes_costs_no_step_before_the_save(tmp_path, what, workers):
+    """And as many workers go on as there are nodes."""
+    result = trained(what, tmp_path / what)
+    (first, before), (later, after) = result["groups"]
+    assert (first, [before, after]) == (1, workers) and 1 < later < STEPS
+    rows = metrics(plan(tmp_path / what, steps=STEPS))
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert rows[-1]["loss"] < 0.1
