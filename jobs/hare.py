@@ -207,8 +207,8 @@ def trained(
         certificate=seen, evaluated=("bits_per_byte", "cloze", *public(scale)),
         schedule=Schedule(warmup, 0.0) if before is None else Schedule(0, training.decay_share),
         shape=scale.paper.model, training=training, batch_sequences=mixture.batch_sequences,
-        micro_batch=scale.micro_batch, workers=scale.workers, gpu=scale.gpus > 0, speed=Speed(compile=scale.gpus > 0),
-        log_steps=10 if scale.gpus else 1,
+        micro_batch=scale.micro_batch, workers=scale.workers, gpu=scale.gpus > 0,
+        speed=Speed(compile=scale.gpus > 0, zero_stage=1), log_steps=10 if scale.gpus else 1,
         seed=1 if before is None else 2, checkpoint_steps=scale.checkpoint_steps,
     )  # fmt: skip
 

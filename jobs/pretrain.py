@@ -220,7 +220,8 @@ def trained(
         start=first_weights(sequences, size, shape) if before is None else None,
         shape=shape, training=training(size), schedule=schedule(size, before is not None),
         batch_sequences=size.batch_sequences, micro_batch=size.micro_batch, workers=size.workers, gpu=size.gpu,
-        speed=Speed(compile=size.gpu), seed=1 if before is None else 2, checkpoint_steps=1000,
+        speed=Speed(compile=size.gpu, zero_stage=size.zero_stage), log_steps=10 if size.gpu else 1,
+        seed=1 if before is None else 2, checkpoint_steps=1000,
     )  # fmt: skip
 
 
@@ -250,7 +251,7 @@ def training(size: Size) -> Training:
         sequence_tokens=size.sequence_tokens, batch_tokens=batch_tokens, learning_rate=size.learning_rate,
         warmup_steps=size.warmup_tokens // batch_tokens, decay_share=DECAY,
         betas=(0.9, 0.95 if batch_tokens >= 1 << 19 else 0.99), epsilon=1e-8, weight_decay=0.1, gradient_clip=1.0,
-        precision="bfloat16", zero_stage=size.zero_stage,
+        precision="bfloat16",
     )  # fmt: skip
 
 

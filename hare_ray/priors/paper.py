@@ -56,8 +56,6 @@ class Training:
     weight_decay: float
     gradient_clip: float
     precision: str
-    zero_stage: int
-    """0: every rank keeps all states, plain PyTorch; 1 to 3: DeepSpeed shards them."""
     spike_sigmas: float = 6.0
     """A step whose loss or gradient norm is so far above the mean of the last 128 is skipped; 0: none is."""
     float8: bool = False

@@ -31,7 +31,7 @@ class Scale:
 
 TRAINING = Training(
     sequence_tokens=2048, batch_tokens=2_097_152, learning_rate=3e-4, warmup_steps=2000, decay_share=0.1,
-    betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1, gradient_clip=1.0, precision="bfloat16", zero_stage=1,
+    betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1, gradient_clip=1.0, precision="bfloat16",
 )  # fmt: skip
 TINY = replace(TRAINING, sequence_tokens=512, batch_tokens=2048, learning_rate=3e-3, warmup_steps=10)
 SHORT = replace(TINY, warmup_steps=2)  # smoke has seven steps

@@ -21,7 +21,7 @@ SHARDED_WEIGHTS = 3
 
 def engine(plan: Plan, model: Decoder, ranks: Ranks, device: torch.device) -> Engine:
     """Bring a model with its first weights into training; all ranks do so together, from the same weights."""
-    stage = plan.training.zero_stage
+    stage = plan.speed.zero_stage
     if stage not in STAGES:
         raise ValueError(f"given zero_stage={stage}, expected 0 to 3; 0 keeps all states on every rank")
     if stage == SHARDED_WEIGHTS and plan.speed.compile:

@@ -10,9 +10,9 @@
 
 The stage itself waits only: the work is done by processes under Ray Train, each with a core or a GPU. While it runs,
 checkpoints and metrics lie in the desk's lasting folder; a run that was killed goes on from the last one and gives, bit
-for bit, the losses of one that was left alone. The number of workers and how many sequences each takes at once change
-the order in which gradients are added, and so the last bits; the batches are the same, and a run may go on with other
-numbers. Therefore they are no part of the identity, as how often is saved or logged is not.
+for bit, the losses of one that was left alone. How many workers there are, how many sequences each takes at once, and
+how states are divided among them change the order in which numbers are added, and so the last bits; the batches are the
+same, and a run may go on with other choices. So they are no part of the identity, as how often is saved or logged.
 """
 
 from __future__ import annotations
@@ -142,15 +142,15 @@ class Pretrain(Make):
     def required_packages(self) -> tuple[str, ...]:
         """DeepSpeed only where it is to divide the states."""
         base = ("ray", "torch", "safetensors", "tensorboard")
-        return (*base, "deepspeed") if self.training.zero_stage else base
+        return (*base, "deepspeed") if self.speed.zero_stage else base
 
     def _check_training(self) -> None:
         training, shape = self.training, self.shape
         if training.precision not in PRECISIONS:
             raise ValueError(f"{self!r}: given precision={training.precision!r}, expected one of {PRECISIONS}")
-        if training.zero_stage not in range(4):
-            raise ValueError(f"{self!r}: given zero_stage={training.zero_stage}, expected 0 to 3")
-        if training.zero_stage == 3 and self.speed.compile:
+        if self.speed.zero_stage not in range(4):
+            raise ValueError(f"{self!r}: given zero_stage={self.speed.zero_stage}, expected 0 to 3")
+        if self.speed.zero_stage == 3 and self.speed.compile:
             raise ValueError(
                 f"{self!r}: given zero_stage=3 and compile=True, expected one of them: compiled layers do not see that "
                 "DeepSpeed brings their weights; take zero_stage 0 to 2, or compile=False"

@@ -60,6 +60,8 @@ class Speed:
     """Layers through torch.compile, each by itself."""
     recompute: bool = False
     """A layer's activations are computed again in backward and not kept."""
+    zero_stage: int = 0
+    """0: every rank keeps all states, plain PyTorch; 1 to 3: DeepSpeed shards them."""
 
 
 @dataclass(frozen=True)

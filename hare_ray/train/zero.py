@@ -59,7 +59,7 @@ def config(plan: Plan, ranks: int) -> dict[str, Any]:
         "bf16": {"enabled": plan.training.precision == "bfloat16"},
         "data_types": {"grad_accum_dtype": "fp32"},
         "communication_data_type": "fp32",
-        "zero_optimization": {"stage": plan.training.zero_stage},
+        "zero_optimization": {"stage": plan.speed.zero_stage},
         "steps_per_print": 1 << 40,
     }
 

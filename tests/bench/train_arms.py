@@ -56,7 +56,7 @@ class Work:
         return Training(
             sequence_tokens=self.tokens, batch_tokens=self.batch_rows * self.tokens, learning_rate=self.learning_rate,
             warmup_steps=0, decay_share=self.decay, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1,
-            gradient_clip=1.0, precision=self.precision, zero_stage=0,
+            gradient_clip=1.0, precision=self.precision,
         )  # fmt: skip
 
 

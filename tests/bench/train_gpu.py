@@ -46,7 +46,7 @@ def plan(preset: str, micro: int, compiled: bool, float8: bool, out: Path) -> Pl
     table = made(out / "packed", rows=STEP_ROWS * steps, width=T, vocabulary=shape.vocabulary, median=500, seed=1)
     training = Training(
         sequence_tokens=T, batch_tokens=STEP_ROWS * T, learning_rate=3e-4, warmup_steps=0, decay_share=0.1,
-        betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1, gradient_clip=1.0, precision="bfloat16", zero_stage=0,
+        betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.1, gradient_clip=1.0, precision="bfloat16",
         float8=float8,
     )  # fmt: skip
     return Plan(

@@ -116,7 +116,7 @@ def test_a_plan_without_text_says_so():
 @pytest.mark.parametrize("scale", pretrain.SIZES)
 def test_states_of_the_large_ones_are_divided(scale):
     size = pretrain.SIZES[scale]
-    assert pretrain.training(size).zero_stage == (PRESETS[scale].parameters > 500_000_000)
+    assert size.zero_stage == (PRESETS[scale].parameters > 500_000_000)
 
 
 def test_a_scale_must_be_named(texts):

@@ -19,7 +19,7 @@ from hare_ray.model.shape import Shape
 from hare_ray.train.engine import Inputs
 from hare_ray.train.made import engine
 from hare_ray.train.order import Order
-from hare_ray.train.settings import Plan, Ranks
+from hare_ray.train.settings import Plan, Ranks, Speed
 from tests.model.packed import packed
 from tests.train import stages
 from tests.train.plans import bare
@@ -39,7 +39,10 @@ TRAINING = replace(
 )
 
 
-def plan(*, micro_batch: int = 2, shape: Shape = SHAPE, **training: Any) -> Plan:
+PLAIN = Speed()
+
+
+def plan(*, micro_batch: int = 2, shape: Shape = SHAPE, speed: Speed = PLAIN, **training: Any) -> Plan:
     """Only what an engine looks at is more than a stand-in."""
     return bare(
         order=Order((100 * SEQUENCES,), (SEQUENCES,), 0),
@@ -48,6 +51,7 @@ def plan(*, micro_batch: int = 2, shape: Shape = SHAPE, **training: Any) -> Plan
         training=replace(TRAINING, **training),
         batch_sequences=SEQUENCES,
         micro_batch=micro_batch,
+        speed=speed,
     )
 
 

@@ -34,7 +34,6 @@ TRAINING = Training(
     weight_decay=0.1,
     gradient_clip=1.0,
     precision="bfloat16",
-    zero_stage=0,
 )
 KILLS = "HARE_TEST_KILLS"
 """Environment: a folder; the file `die` in it names a step, and is taken away by who dies of it."""

@@ -212,9 +212,9 @@ def test_parameters_are_shared_out_evenly():
 
 def test_zero_stages_are_0_to_3():
     with pytest.raises(ValueError, match="zero_stage=4, expected 0 to 3"):
-        made(plan(zero_stage=4))
+        made(plan(speed=Speed(zero_stage=4)))
 
 
 def test_layers_that_gather_their_weights_are_not_compiled():
     with pytest.raises(ValueError, match="zero_stage=3 and compile=True"):
-        made(replace(plan(zero_stage=3), speed=Speed(compile=True)))
+        made(plan(speed=Speed(zero_stage=3, compile=True)))

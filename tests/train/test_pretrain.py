@@ -18,8 +18,9 @@ from hare_ray.model.export_stage import Export
 from hare_ray.model.inherit_stage import Inherit
 from hare_ray.on_ray import OnRay
 from hare_ray.store import Root
+from hare_ray.train.settings import Speed
 from tests.frame.test_object_store import VARIABLES, moto
-from tests.train.stages import BATCH, KILLS, SHAPE, TRAINING, T, corpus, too_fast, trained
+from tests.train.stages import BATCH, KILLS, SHAPE, T, corpus, too_fast, trained
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -143,7 +144,7 @@ def test_a_second_stage_goes_on_and_its_export_has_the_same_loss_and_starts_othe
     """The second has its states divided by DeepSpeed, and takes up what plain PyTorch left."""
     stage, root = calm
     toy = stage.sources[0]
-    second = trained(toy, steps=4, before=stage, label="stage_2", training=replace(TRAINING, zero_stage=1))
+    second = trained(toy, steps=4, before=stage, label="stage_2", speed=Speed(zero_stage=1))
     export = Export(trained=second, tokenizer=second.tokenizer, dtype="float32", context_tokens=T)
     go(export, root=root)
     first = metrics(stage, root)[-1]["loss"]

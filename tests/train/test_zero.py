@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +32,7 @@ Run = tuple[list[Row], dict[str, Tensor], list[Row]]
 
 
 def one_run(stage: int, precision: str = "float32") -> Run:
-    given, ranks = plan(zero_stage=stage, precision=precision), one_rank()
+    given, ranks = plan(speed=Speed(zero_stage=stage), precision=precision), one_rank()
     engine = made(given, ranks)
     first = go(engine, given, ranks, FIRST)
     states = engine.owned()
@@ -48,7 +47,7 @@ def alone() -> dict[int, Run]:
 
 def loaded(stage: int, states: dict[str, Tensor]) -> list[Row]:
     """Rows of the rest by an engine that has been elsewhere before."""
-    given, ranks = plan(zero_stage=stage), one_rank()
+    given, ranks = plan(speed=Speed(zero_stage=stage)), one_rank()
     engine = made(given, ranks)
     go(engine, given, ranks, range(7, 8))
     engine.load(states.__getitem__)
@@ -94,14 +93,14 @@ def test_any_stage_goes_on_from_any(alone, source, stage):
 
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_recomputed_activations_change_nothing(alone, stage):
-    given = replace(plan(zero_stage=stage), speed=Speed(recompute=True))
+    given = plan(speed=Speed(zero_stage=stage, recompute=True))
     assert go(made(given), given, one_rank(), FIRST) == alone[stage][0]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_spike_leaves_everything_as_it_was(stage, precision):
-    given, ranks = plan(zero_stage=stage, precision=precision), one_rank()
+    given, ranks = plan(speed=Speed(zero_stage=stage), precision=precision), one_rank()
     engine = made(given, ranks)
     go(engine, given, ranks, range(2))
     calm = {**engine.owned(), "guard/values": torch.rand(2, 128).double(), "guard/seen": torch.tensor(128)}
@@ -117,14 +116,14 @@ def test_a_spike_leaves_everything_as_it_was(stage, precision):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_gradient_that_is_no_number_changes_nothing(stage, precision):
-    check_no_number_changes_nothing(plan(zero_stage=stage, precision=precision))
+    check_no_number_changes_nothing(plan(speed=Speed(zero_stage=stage), precision=precision))
 
 
 def on_two(sources: dict[int, dict[str, Tensor]], ranks) -> dict[int, tuple[Run, dict[int, list[Row]]]]:
     """Each stage from the start, and then from each of some states that one rank left, with one engine."""
     found = {}
     for stage in STAGES:
-        given = plan(zero_stage=stage)
+        given = plan(speed=Speed(zero_stage=stage))
         engine = made(given, ranks)
         first = go(engine, given, ranks, FIRST)
         states = all_owned(engine, ranks)
@@ -155,7 +154,10 @@ def test_two_ranks_are_one_at_every_stage_and_take_up_what_one_left_and_one_what
 
 def test_nothing_is_compiled_where_nothing_was(tmp_path):
     """A process that is killed while an extension is compiled leaves a lock, on which all later ones would wait."""
-    program = "from tests.train.engines import made, plan; made(plan(zero_stage=1))"
+    program = (
+        "from hare_ray.train.settings import Speed; from tests.train.engines import made, plan; "
+        "made(plan(speed=Speed(zero_stage=1)))"
+    )
     environment = {**os.environ, "TORCH_EXTENSIONS_DIR": str(tmp_path)}
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", program], env=environment, cwd=root, check=True, timeout=120)
