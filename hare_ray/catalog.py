@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from hare_ray.listing import splits
 from hare_ray.manifest import Manifest, folder
 from hare_ray.schema import LEDGER, SPLIT
-from hare_ray.stage import PARQUET, Source, Stage, Table
+from hare_ray.stage import PARQUET, Make, Source, Stage, Table
 from hare_ray.storage import decoded, encoded
 from hare_ray.store import Root, filesystem
 
@@ -75,11 +75,13 @@ class Catalog:
         return read_ledger(where, part)
 
     def files(self, stage: Stage) -> Path:
-        """The local folder with the files of a Source or a finished Make."""
+        """The local folder with the files of a Source or a finished Make, but for those that it sets apart."""
         if isinstance(stage, Source):
             return Root(stage.resolved[0]).folder("", self.names(stage), stage.fingerprint)
         where = self.places[stage.fingerprint]
-        return where.root.folder(where.folder, where.files, f"{where.folder} {where.content}")
+        apart = stage.apart if isinstance(stage, Make) else ()
+        wanted = (name for name in where.files if not name.startswith(apart))
+        return where.root.folder(where.folder, wanted, f"{where.folder} {where.content}")
 
     def read_file(self, stage: Stage, name: str) -> bytes:
         """One file of a Source or a finished Make."""

@@ -365,6 +365,9 @@ class Gather(Barrier, Table):
 class Make(Barrier):
     """Makes files: a tokenizer, centroids, an index, a checkpoint."""
 
+    apart: ClassVar[tuple[str, ...]] = ()
+    """How names of files begin that stay on an object store when readers fetch the folder; some want them by name."""
+
     def make(self, desk: Desk) -> dict[str, int]:
         """Write files into `desk.folder`; return what was consumed, for the books."""
         raise TypeError(f"{self!r} has no make")

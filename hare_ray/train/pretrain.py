@@ -104,6 +104,7 @@ class Pretrain(Make):
 
     code: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs(cpus=0)
+    apart: ClassVar[tuple[str, ...]] = (f"{CHECKPOINT}/",)
     unidentified: ClassVar[frozenset[str]] = frozenset(
         {
             "label",

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from s3fs import S3FileSystem
@@ -18,8 +19,9 @@ from hare_ray import lock
 from hare_ray.catalog import Catalog
 from hare_ray.engine import FailedError, Settings, run
 from hare_ray.executor import Executor, Plain
+from hare_ray.gather import Desk
 from hare_ray.lock import LEASE, TAKEOVER_SECONDS, LockedError, only_driver
-from hare_ray.stage import Source
+from hare_ray.stage import Make, Source
 from hare_ray.store import Root
 from tests.frame.graph import build, digest, halves, reader, write_source
 from tests.frame.wire import Wire, between
@@ -194,6 +196,39 @@ def test_a_source_that_changed_on_the_store_is_not_served_from_an_old_copy(bucke
     new = Source(label="model", location=f"{bucket}/model")
     assert (Catalog().files(new) / "weights").read_bytes() == b"new"
     assert new.fingerprint != old.fingerprint
+
+
+class Trained(Make):
+    """Weights, and a large rest that few need."""
+
+    files: Source
+    apart: ClassVar[tuple[str, ...]] = ("rest/",)
+
+    def make(self, desk: Desk) -> dict[str, int]:
+        (desk.folder / "rest").mkdir()
+        for name in ("weights", "rest/moments"):
+            (desk.folder / name).write_bytes(name.encode())
+        return {}
+
+
+class Used(Make):
+    """What came of it to a reader's machine."""
+
+    trained: Trained
+
+    def make(self, desk: Desk) -> dict[str, int]:
+        folder = desk.files(self.trained)
+        names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        rest = Root(desk.folder_url(self.trained)).read("rest/moments").decode()
+        (desk.folder / "names.json").write_text(json.dumps([*names, rest]))
+        return {}
+
+
+def test_files_that_are_set_apart_stay_on_the_store(bucket, source):
+    used = Used(trained=Trained(files=Source(location=str(source))))
+    run(used, root=bucket)
+    told = json.loads(Root(bucket).read(f"used/{used.fingerprint[:12]}/names.json"))
+    assert told == ["weights", "rest/moments"]
 
 
 def test_redo_removes_what_was_there(bucket, source, calm):
