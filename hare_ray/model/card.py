@@ -13,8 +13,6 @@ from hare_ray.model.shape import Shape
 
 FRONT = """\
 ---
-language:
-- en
 library_name: transformers
 pipeline_tag: text-generation
 tags:

@@ -34,6 +34,9 @@ INDEX = "model.safetensors.index.json"
 
 HEAD = "lm_head.weight"
 
+FOLLOWS = ".rotary_emb.inv_freq"
+"""How names end of tensors in older files of Llama that follow from the configuration."""
+
 INITIALIZER_RANGE = 0.02
 """What transformers would draw new weights with: its own default, and nothing about these."""
 
@@ -114,7 +117,8 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for path in _files(folder):
         with safe_open(path, "pt") as file:
-            state.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            names = [name for name in file.keys() if not name.endswith(FOLLOWS)]  # noqa: SIM118
+            state.update({name: file.get_tensor(name) for name in names})
     return dict(sorted(state.items()))
 
 
@@ -136,8 +140,10 @@ def check_state(state: Mapping[str, Tensor], shape: Shape) -> None:
     got = {name: tuple(weight.shape) for name, weight in state.items()}
     wrong = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))
     if wrong:
-        lines = ", ".join(f"{name}: {got.get(name)}, expected {expected.get(name)}" for name in wrong[:5])
-        raise ValueError(f"{len(wrong)} weights do not fit {shape}: {lines}")
+        lines = ", ".join(
+            f"{name}: given {got.get(name, 'none')}, expected {expected.get(name, 'none')}" for name in wrong[:5]
+        )
+        raise ValueError(f"{len(wrong)} weights do not fit {shape}: {lines}; give the shape that they are of")
 
 
 def expected_sizes(shape: Shape) -> dict[str, tuple[int, ...]]:

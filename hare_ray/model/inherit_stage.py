@@ -175,15 +175,17 @@ class Inherit(Make):
 
 
 def special_of(config: dict[str, Any], new_of_old: np.ndarray | None) -> Any:
-    """Ids of the parent's special tokens in the words of the smaller model; None where it has none, or lost it."""
+    """Ids of the parent's special tokens in the words of the smaller model; None where it has none, or lost it.
+
+    Older files say -1, or a number behind the vocabulary, where there is none.
+    """
     from hare_ray.model.export import SpecialTokens
 
     found: dict[str, int | None] = {}
     for name in ("bos", "eos", "pad"):
         number = config.get(f"{name}_token_id")
         number = number[0] if isinstance(number, list) else number
-        if number is not None and new_of_old is not None:
-            new = int(new_of_old[number])
-            number = None if new < 0 else new
-        found[name] = number
+        known = number is not None and 0 <= number < config["vocab_size"]
+        new = int(new_of_old[number]) if known and new_of_old is not None else number
+        found[name] = new if known and new >= 0 else None
     return SpecialTokens(**found)

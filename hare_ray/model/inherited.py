@@ -54,7 +54,7 @@ class Measure:
 
     def built(self, shape: Shape, state: State | None) -> Decoder:
         """A decoder with these weights; without, with those of the seed."""
-        decoder = Decoder(shape, choose(self.device, torch.float32), self.seed)
+        decoder = Decoder(shape, choose(self.device, torch.float32), self.seed if state is None else None)
         if state is not None:
             decoder.load_state_dict(state)
         return decoder.to(self.device)

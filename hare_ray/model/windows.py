@@ -107,7 +107,9 @@ def _weights(q_MSD: Tensor, k_MKD: Tensor, hidden_nLK: Tensor) -> Tensor:
     """What every query gives to every key: [M, S, K]."""
     blocks, length, keys = hidden_nLK.shape
     shape = (len(q_MSD) // blocks, blocks, q_MSD.shape[1] // length, length, keys)
-    scores_MSK = hidden_nLK[None, :, None].expand(shape).reshape(len(q_MSD), -1, keys)
+    # A copy also where nothing is repeated: the product is added to it in place, and other layers read it too.
+    hidden = hidden_nLK[None, :, None].expand(shape).clone(memory_format=torch.contiguous_format)
+    scores_MSK = hidden.view(len(q_MSD), -1, keys)
     scores_MSK.baddbmm_(q_MSD, k_MKD.transpose(1, 2), alpha=q_MSD.shape[2] ** -0.5)
     return scores_MSK.softmax(-1)
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -16,6 +16,7 @@ from transformers import (
 from hare_ray import engine
 from hare_ray.gather import Desk
 from hare_ray.model.attention import choose
+from hare_ray.model.config import shape_of
 from hare_ray.model.decoder import Decoder
 from hare_ray.model.export import SpecialTokens, from_hf, to_hf
 from hare_ray.model.export_stage import Export, special_ids
@@ -125,6 +126,8 @@ def test_a_llama_is_read_from_several_files_and_another_beside_them_is_not(dtype
         ("sliding_window", 4096, "sliding_window"),
         ("head_dim", 32, "head_dim"),
         ("rope_parameters", {"rope_type": "yarn", "factor": 2.0}, "yarn"),
+        ("partial_rotary_factor", 0.5, "all of a head"),
+        ("rope_parameters", {"rope_type": "default", "partial_rotary_factor": 0.5}, "all of a head"),
         ("num_hidden_layers", 3, "9 weights do not fit"),
     ],
 )
@@ -134,6 +137,39 @@ def test_a_model_that_would_not_be_the_same_here_is_refused(key, value, said, tm
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(ValueError, match=said):
         from_hf(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["mistral", "llama"])
+def test_what_a_config_leaves_out_is_as_in_transformers(kind, tmp_path):
+    """But sizes: nobody means those of a 7 B model by leaving them out."""
+    from transformers import AutoConfig
+
+    sizes = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "vocab_size": 260}
+    config = {"model_type": kind, "num_attention_heads": 16, "sliding_window": None, **sizes}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    theirs = AutoConfig.from_pretrained(tmp_path)
+    shape = shape_of(config, "here")
+    assert shape.kv_heads == theirs.num_key_value_heads
+    assert shape.norm_epsilon == theirs.rms_norm_eps
+    assert shape.rope_theta == theirs.rope_parameters["rope_theta"]
+    assert shape.tied == theirs.tie_word_embeddings
+    with pytest.raises(ValueError, match="without vocab_size"):
+        shape_of({name: value for name, value in config.items() if name != "vocab_size"}, "here")
+    del config["sliding_window"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if getattr(AutoConfig.from_pretrained(tmp_path), "sliding_window", None) is not None:
+        with pytest.raises(ValueError, match="given sliding_window=4096"):
+            shape_of(config, "here")
+
+
+def test_frequencies_that_older_files_hold_are_left_out(tmp_path):
+    decoder = Decoder(small(), choose("cpu"), seed=1)
+    written(decoder, tmp_path)
+    path = tmp_path / "model.safetensors"
+    turns = {f"model.layers.{layer}.self_attn.rotary_emb.inv_freq": torch.ones(8) for layer in range(2)}
+    save_file({**load_file(path), **turns}, path, metadata={"format": "pt"})
+    _, state = from_hf(tmp_path)
+    assert state.keys() == decoder.state_dict().keys()
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):
@@ -179,8 +215,7 @@ def test_the_card_says_what_the_manifests_say_and_no_more(tmp_path):
     card = (folder / "README.md").read_text()
     front, text = card.removeprefix("---\n").split("---\n", 1)
     assert front == (
-        "language:\n- en\nlibrary_name: transformers\npipeline_tag: text-generation\n"
-        "tags:\n- hare\n- mistral\n- small-language-model\n"
+        "library_name: transformers\npipeline_tag: text-generation\ntags:\n- hare\n- mistral\n- small-language-model\n"
     )
     for line in (
         f"| parameters | {SHAPE.parameters:,} |",

@@ -18,7 +18,7 @@ from hare_ray.model.attention import choose
 from hare_ray.model.decoder import Decoder
 from hare_ray.model.export import SpecialTokens, from_hf, to_hf
 from hare_ray.model.inherit_sample import mean_loss, rows_of
-from hare_ray.model.inherit_stage import Inherit, MaskLearning
+from hare_ray.model.inherit_stage import Inherit, MaskLearning, special_of
 from hare_ray.schema import REASON
 from hare_ray.stage import Files, Make, Map, PartFunction, Source
 from tests.model.inheritance import LARGE, SMALL, chosen, sample, trained, widened
@@ -188,3 +188,10 @@ def test_building_one_imports_nothing_heavy():
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'safetensors', 'ray')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_special_ids_that_mean_none_are_none():
+    config = {"vocab_size": 4, "bos_token_id": 1, "eos_token_id": [2, 3], "pad_token_id": -1}
+    assert special_of(config, None) == SpecialTokens(1, 2, None)
+    assert special_of(config, np.array([0, -1, 1, 2])) == SpecialTokens(None, 1, None)
+    assert special_of({**config, "eos_token_id": 4}, np.array([0, 1, 2, 3])) == SpecialTokens(1, None, None)

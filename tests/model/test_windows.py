@@ -3,7 +3,7 @@ import torch
 
 from hare_ray.model import windows
 from hare_ray.model.attention import MASK, WINDOWS, Backend, attend, spans
-from hare_ray.model.windows import BLOCK, attend_windows, groups
+from hare_ray.model.windows import BLOCK, groups
 from tests.model.packed import packed
 
 PACKED = [[300, 30], [1, 200, 129], [128, 128], [63, 64, 65], []]
@@ -28,22 +28,26 @@ def test_windows_show_what_the_mask_shows_and_no_block_more():
 
 
 @pytest.mark.parametrize("most_kept", [0, windows.MOST_KEPT])
-def test_output_and_gradients_are_those_of_float64_within_bfloat16(monkeypatch, most_kept):
-    """Weights kept and weights computed again; error against the norm, about 2 ** -8 for each rounding."""
+@pytest.mark.parametrize("rows", [PACKED, [[330]]], ids=["many pieces", "one"])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(6, 2), (6, 1), (3, 3), (1, 1)])
+def test_output_and_gradients_are_those_of_float64_within_bfloat16(monkeypatch, most_kept, rows, heads, kv_heads):
+    """Weights kept and weights computed again; error against the norm, about 2 ** -8 for each rounding.
+
+    Twice in the same windows, as layers do it. Where heads and blocks have an axis of one, a view may pass for a copy.
+    """
     monkeypatch.setattr(windows, "MOST_KEPT", most_kept)
-    _, segments, _ = packed(PACKED, 330)
+    _, segments, _ = packed(rows, 330)
     where = spans(Backend(WINDOWS, ""), segments)
-    starts = torch.tensor([0, *where.lengths]).cumsum(0)[:-1]
     generator = torch.Generator().manual_seed(3)
-    drawn = [torch.randn(5, n, 330, 16, generator=generator).bfloat16() for n in (6, 2, 2)]
-    upstream = torch.randn(5, 6, 330, 16, generator=generator).bfloat16()
+    drawn = [torch.randn(len(rows), n, 330, 16, generator=generator).bfloat16() for n in (heads, kv_heads, kv_heads)]
+    upstream = torch.randn(len(rows), heads, 330, 16, generator=generator).bfloat16()
     exact = [x.double().requires_grad_() for x in drawn]
     out = attend(*exact, spans(Backend(MASK, ""), segments))
     out.backward(upstream.double())
-    quick = [x.clone().requires_grad_() for x in drawn]
-    flat = attend_windows(*(x.transpose(1, 2).flatten(0, 1) for x in quick), groups(starts, segments.numel()))
-    found = flat.unflatten(0, (5, 330)).transpose(1, 2)
-    found.backward(upstream)
-    for one, other in zip((found, *(x.grad for x in quick)), (out, *(x.grad for x in exact)), strict=True):
-        assert one.dtype == torch.bfloat16
-        assert ((one - other).norm() / other.norm()).item() < 8e-3
+    for _ in range(2):
+        quick = [x.clone().requires_grad_() for x in drawn]
+        found = attend(*quick, where)
+        found.backward(upstream)
+        for one, other in zip((found, *(x.grad for x in quick)), (out, *(x.grad for x in exact)), strict=True):
+            assert one.dtype == torch.bfloat16
+            assert ((one - other).norm() / other.norm()).item() < 8e-3
