@@ -23,6 +23,9 @@ KEYS = (
     *("tokens_per_second", "real_tokens_per_second", "mfu", "mfu_true", "workers"),
 )
 
+ORIGINS = ("before", "start", "trained", "parent")
+"""Inputs that weights come from: of a training the first two, else of what lies between it and another one."""
+
 Column = NDArray[np.float64]
 
 
@@ -101,16 +104,16 @@ def lineages(run: Run) -> list[list[Trained]]:
 
 
 def _before(run: Run, name: str, found: dict[str, Trained]) -> str | None:
-    """The nearest training stage among what a stage was made from."""
-    level, seen = [name], {name}
-    while level:
-        above = [p for one in level for p in (run.parents(one) if one in run.known else ()) if p not in seen]
-        hit = next((parent for parent in above if parent in found), None)
-        if hit is not None:
-            return hit
-        seen.update(above)
-        level = list(dict.fromkeys(above))
-    return None
+    """The nearest training stage whose weights a stage has; not one that only chose what it reads."""
+    origin: str | None = name
+    while (origin := _origin(run, origin)) is not None and origin not in found:
+        pass
+    return origin
+
+
+def _origin(run: Run, name: str) -> str | None:
+    inputs = run.known[name]["inputs"] if name in run.known else {}
+    return next((parent for way in ORIGINS for parent in inputs.get(way, ())), None)
 
 
 def _metrics(run: Run, name: str) -> dict[str, Column]:

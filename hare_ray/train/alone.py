@@ -9,6 +9,7 @@ saves and leaves with 143, as a process that was ended does; the same command go
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import signal
@@ -21,9 +22,11 @@ import torch.distributed as dist
 
 from hare_ray.store import Root
 from hare_ray.train.loop import End, train_loop
+from hare_ray.train.metrics import refuse_divergence
 from hare_ray.train.notice import Signals
 from hare_ray.train.process_group import members
-from hare_ray.train.settings import DIVERGED, RESULT, Plan, Ranks
+from hare_ray.train.saving import GROUP_SECONDS
+from hare_ray.train.settings import RESULT, Plan, Ranks
 
 
 def run(plan: Plan, device: torch.device | None = None) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def run(plan: Plan, device: torch.device | None = None) -> dict[str, Any]:
     if end is End.STOPPED:
         raise SystemExit(128 + signal.SIGTERM)
     if end is End.DIVERGED:
-        raise ValueError(f"{plan.lasting}: the loss is no number, expected one: {root.read(DIVERGED).decode()}")
+        refuse_divergence(root, plan.lasting)
     return json.loads(root.read(RESULT))
 
 
@@ -54,7 +57,9 @@ def group(device: torch.device) -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks(0, 1, lambda value: [value])
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", timeout=datetime.timedelta(seconds=GROUP_SECONDS)
+    )
     try:
         yield members()
         dist.barrier()  # none reads what rank 0 has not written

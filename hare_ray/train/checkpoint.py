@@ -14,8 +14,9 @@ objects of all, and writes the manifest: a folder without one is half a checkpoi
 alone, for a collective in a thread beside the training's own would get in their way. `attempt` is of one start of the
 workers: what the threads of a killed group still write never gets among the files of the next.
 
-At a start the newest checkpoint of this very stage is taken whose files all have the size and hash that the manifest
-says. One that is torn, and what never got its manifest, is removed with a warning.
+At a start the newest checkpoint is taken whose files all have the size and hash that the manifest says. One that is
+torn, and what never got its manifest, is removed with a warning. A folder with checkpoints of another stage is refused:
+they may be all that is left of it.
 
 The workers write to shared storage themselves, and Ray's report is not used: it registers a checkpoint up to two
 seconds after it is written, one that was finished in between is lost, and it does not check what it reads.
@@ -51,6 +52,9 @@ SAVING = ".saving"
 
 Entry = dict[str, Any]
 
+FACTS, OF_A_FILE = {"step", "fingerprint", "files"}, {"name", "bytes", "sha256", "tensors"}
+"""What every manifest has, and what it says of each file."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -62,6 +66,23 @@ def name_of(step: int, attempt: str) -> str:
 def rank_file(rank: int) -> str:
     """What a rank says of its files."""
     return f"rank-{rank:05d}.json"
+
+
+def step_of(name: str) -> int:
+    """The steps after which a checkpoint of this name was made."""
+    return int(name.rpartition("/")[2].removeprefix(PREFIX).partition("-")[0])
+
+
+def parsed(data: bytes) -> Entry | None:
+    """A manifest; None where it is damaged: cut off, or overwritten."""
+    try:
+        found = json.loads(data)
+    except ValueError:  # no JSON, or not even text
+        return None
+    if not isinstance(found, dict) or not found.keys() >= FACTS or not isinstance(found["files"], list):
+        return None
+    whole = all(isinstance(file, dict) and file.keys() >= OF_A_FILE for file in found["files"])
+    return found if whole else None
 
 
 @dataclass(frozen=True)
@@ -147,8 +168,9 @@ class Checkpoints:
     def newest(self) -> tuple[str, Entry] | None:
         """Folder and manifest of the newest good one; torn ones before it, and what has no manifest, are removed.
 
-        Only while no rank writes.
+        Only while no rank writes. Raises ValueError, and removes nothing, where one is of another stage.
         """
+        self._refuse_others()
         found = None
         for name in reversed(self.names()):
             fault = self._fault(name) if found is None else self._unfinished(name)
@@ -163,6 +185,16 @@ class Checkpoints:
         """The manifest of a checkpoint."""
         return json.loads(self.root.read(f"{name}/{MANIFEST}"))
 
+    def _refuse_others(self) -> None:
+        for name in self.committed():
+            manifest = parsed(self.root.read(f"{name}/{MANIFEST}"))
+            if manifest is not None and manifest["fingerprint"] != self.fingerprint:
+                raise ValueError(
+                    f"{self.lasting}: given a folder with {name} of stage {manifest['fingerprint'][:12]}, expected "
+                    f"checkpoints of {self.fingerprint[:12]} alone; take another `lasting`, or remove that one if "
+                    "nobody needs it"
+                )
+
     def _unfinished(self, name: str) -> str | None:
         return None if self.root.exists(f"{name}/{MANIFEST}") else f"it has no {MANIFEST}, its save was cut short"
 
@@ -170,12 +202,9 @@ class Checkpoints:
         """What is wrong with a checkpoint; None: nothing."""
         if (unfinished := self._unfinished(name)) is not None:
             return unfinished
-        try:
-            manifest = self.manifest(name)
-        except json.JSONDecodeError as error:
-            return f"{MANIFEST} is cut off ({error})"
-        if manifest["fingerprint"] != self.fingerprint:
-            return f"it is of a stage {manifest['fingerprint'][:12]}, expected {self.fingerprint[:12]}"
+        manifest = parsed(self.root.read(f"{name}/{MANIFEST}"))
+        if manifest is None:
+            return f"{MANIFEST} is damaged"
         faults = (self._changed(f"{name}/{entry['name']}", entry) for entry in manifest["files"])
         return next((fault for fault in faults if fault is not None), None)
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from hare_ray.model.attention import Backend, Spans
+from hare_ray.train import settings
 
 Inputs = tuple[Tensor, Tensor, Tensor, Spans]
 """Tokens, segments, positions of a micro-batch, and where its pieces lie."""
 
-PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+PRECISIONS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in settings.PRECISIONS}
 """Of the weights that forward and backward see; masters, sums of gradients and moments are float32 always."""
 
 WEIGHTS, MOMENTS, UPDATES = "weights", ("exp_avg", "exp_avg_sq"), "updates"

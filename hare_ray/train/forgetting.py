@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 FORGETTING = "forgetting.json"
 
-STRETCH = 1 << 20
-"""Samples looked at together."""
-
 
 class Forgetting(Make):
     """Mean loss by when a sequence was last seen."""
@@ -52,9 +49,9 @@ class Forgetting(Make):
     def make(self, desk: Desk) -> dict[str, int]:
         """Write forgetting.json; returns the sequences that were looked at."""
         mixture = json.loads((desk.files(self.trained.mixture) / MIXTURE).read_text(encoding="utf-8"))
-        counts, rows = (tuple(source[name] for source in mixture["sources"]) for name in ("actual", "available"))
+        order = Order.of_mixture(mixture, self.trained.seed)
         steps = mixture["sequences"] // self.trained.batch_sequences
-        last = np.concatenate(last_steps(Order(counts, rows, self.trained.seed), self.trained.batch_sequences))
+        last = np.concatenate(last_steps(order, self.trained.batch_sequences))
         loss, targets = (np.concatenate(self._column(desk, name)) for name in ("loss", "targets"))
         (desk.folder / FORGETTING).write_text(
             json.dumps(binned(last, loss, targets, steps, self.bins), indent=1) + "\n"
@@ -69,9 +66,7 @@ class Forgetting(Make):
 def last_steps(order: Order, batch_sequences: int) -> list[NDArray[np.int32]]:
     """By source, the step, from 1, that read each row last; 0: none did."""
     last = [np.zeros(rows, np.int32) for rows in order.rows]
-    for begin in range(0, order.total, STRETCH):
-        samples = np.arange(begin, min(begin + STRETCH, order.total))
-        source, _, row = order.of(samples)
+    for samples, source, row in order.walk():
         step = (samples // batch_sequences + 1).astype(np.int32)
         for number, steps in enumerate(last):
             mine = source == number

@@ -4,9 +4,9 @@
     batches -> weights, checkpoints, rows of metrics
 
 A step waits for the other ranks only where their counts are added up, before it, and their gradients; and for the
-device not at all: the number of targets of a step, which divides its loss, is added up on the device; losses, norms and
-counts stay there until they are logged, and then come in one transfer. Saves run beside the training
-(`hare_ray.train.saving`).
+device not at all, but at stage 3 of ZeRO (`hare_ray.train.zero`): the number of targets of a step, which divides its
+loss, is added up on the device; losses, norms and counts stay there until they are logged, and then come in one
+transfer. Saves run beside the training (`hare_ray.train.saving`).
 
 A step whose loss or norm is no number changes no weight (`hare_ray.train.guard`): it may be the batch, which comes
 again in every run, so the next one is taken. After `IN_A_ROW` of them it is the weights, and the run ends. Among such
@@ -59,7 +59,8 @@ IN_A_ROW = 8
 that do it do it with every batch."""
 
 IN_A_ROW_AT_END = 2
-"""The same for the last steps of a run, which no number can follow: rather none than weights that give none."""
+"""The same for the last steps of a run, which no number can follow: rather none than weights that give none. Of a run
+of fewer steps it is all of them."""
 
 logger = logging.getLogger(__name__)
 
@@ -124,11 +125,12 @@ class Loop:
         found = None
         if self.ranks.rank == 0:
             root = self.checkpoints.root
+            newest = self.checkpoints.newest()  # first of all: it refuses a folder that is another stage's
             self.checkpoints.clear()
             root.delete(DIVERGED)
             starts = starts_of(self.plan)
             root.write(f"{starts}/{len(root.names(starts)):05d}", b"")
-            found = uuid.uuid4().hex[:8], self.checkpoints.newest()
+            found = uuid.uuid4().hex[:8], newest
         found = self.ranks.together(found)[0]
         assert found is not None
         attempt, newest = found
@@ -153,7 +155,7 @@ class Loop:
 
     def _run(self) -> End:
         reader = Reader(self.plan, self.ranks, self.engine.backend, self.device)
-        due = False
+        due = soon = told = False
         for step, batch in enumerate(reader.steps(self.first), self.first + 1):
             self.pending.append(self._step(step, batch))
             due = due or step == self.plan.steps or step % self.plan.checkpoint_steps == 0
@@ -162,14 +164,18 @@ class Loop:
             heard = self._log()
             if heard is None:
                 return End.DIVERGED
-            soon = heard.told or heard.joined or (heard.ask and self._taken())
-            if (due or soon) and (step == self.plan.steps or not self.no_numbers):
-                self._save()
-                due = False
+            told = told or heard.told
+            # What was heard at a step without a number holds until there is one after which is saved.
+            soon = (heard.ask and self._taken()) or told or heard.joined or soon
+            due = due or soon
+            if not due or (step < self.plan.steps and self.no_numbers):
+                continue
+            self._save()
             if soon:
                 self.saver.wait()
-            if heard.told and step < self.plan.steps:
+            if told and step < self.plan.steps:
                 return End.STOPPED
+            due = soon = False
         self._finish()
         return End.FINISHED
 
@@ -226,7 +232,8 @@ class Loop:
         self.no_numbers.append({"step": row["step"], "loss": str(loss), "grad_norm": str(norm)})
         if self.ranks.rank == 0:
             logger.warning("step %d is left out: loss %s, gradient norm %s", row["step"], loss, norm)
-        return len(self.no_numbers) >= (IN_A_ROW if row["step"] < self.plan.steps else IN_A_ROW_AT_END)
+        at_end = min(IN_A_ROW_AT_END, self.plan.steps)
+        return len(self.no_numbers) >= (IN_A_ROW if row["step"] < self.plan.steps else at_end)
 
     def _row(
         self, loss: float, norm: float, counted: NDArray[np.int64], skipped: bool, seconds: float
@@ -265,13 +272,15 @@ class Loop:
     def _save(self) -> None:
         self.saver.wait()  # before there is a second copy of the states
         began = time.perf_counter()
+        send = None
         if self.metrics is not None:
-            self.metrics.save()
+            self.metrics.flush()
+            send = self.metrics.send
         tensors = self.engine.owned()
         gc.collect()
         self.since = time.perf_counter()
         self.saver.waited += self.since - began
-        self.saver.save(self.tally.step, self._facts(), tensors)
+        self.saver.save(self.tally.step, self._facts(), tensors, send)
 
     def _facts(self) -> dict[str, Any]:
         """What the manifest of a checkpoint says."""
@@ -300,7 +309,8 @@ class Loop:
             "device_peak_mib": max((on_device for _, on_device in memory if on_device is not None), default=None),
         }
         if self.metrics is not None:
-            self.metrics.save()
+            self.metrics.flush()
+            self.metrics.send()
         root.write(RESULT, json.dumps(result).encode())
 
 

@@ -12,29 +12,15 @@ from hare_ray.train.engine import Engine
 from hare_ray.train.flat import Flat
 from hare_ray.train.settings import Plan, Ranks
 
-STAGES = range(4)
-"""Of ZeRO: nothing sharded; optimizer states; gradients too; weights too."""
-
-SHARDED_WEIGHTS = 3
-"""The stage whose layers hold their weights only while they work."""
-
 
 def engine(plan: Plan, model: Decoder, ranks: Ranks, device: torch.device) -> Engine:
     """Bring a model with its first weights into training; all ranks do so together, from the same weights."""
-    stage = plan.speed.zero_stage
-    if stage not in STAGES:
-        raise ValueError(f"given zero_stage={stage}, expected 0 to 3; 0 keeps all states on every rank")
-    if stage == SHARDED_WEIGHTS and plan.speed.compile:
-        raise ValueError(
-            f"given zero_stage={stage} and compile=True, expected one of them: DeepSpeed gathers weights within a "
-            "layer, and torch.compile would compile that anew for each; take a lower stage or compile=False"
-        )
     if plan.training.float8:
         from hare_ray.model.float8 import to_float8
 
         to_float8(model, device)
     model.model.recompute = plan.speed.recompute
-    made: Engine = Flat(plan, model, ranks, device) if stage == 0 else _sharded(plan, model, ranks, device)
+    made: Engine = (_sharded if plan.speed.zero_stage else Flat)(plan, model, ranks, device)
     if plan.speed.compile:
         model.compiled()
     return made

@@ -19,7 +19,8 @@ Both MFUs are shares of the devices' peak in bf16, 0 to 1, and None where that i
 
 After a kill the run goes back to its last checkpoint; rows beyond it, and a last line that was cut off, are removed, so
 each step has one row. TensorBoard hides what lies beyond by itself (`purge_step`). Where the place is a URL the files
-are local and sent with every checkpoint; how far the run is is told every few seconds (`hare_ray.standing`).
+are local, and what changed is sent with every checkpoint, before its manifest and beside the training; how far the run
+is is told every few seconds (`hare_ray.standing`).
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ from typing import Any
 
 from hare_ray.model.shape import Shape, mfu
 from hare_ray.standing import Standing, tell
-from hare_ray.store import Root, filesystem
+from hare_ray.store import Root
 from hare_ray.train.gauges import gauges
 from hare_ray.train.progress import Row, line, words
-from hare_ray.train.settings import METRICS, TENSORBOARD, Plan, local
+from hare_ray.train.settings import DIVERGED, METRICS, TENSORBOARD, Plan, local
 
 log = logging.getLogger("hare_ray.train")
 
@@ -86,14 +87,26 @@ def cut(path: Path, step: int) -> list[Row]:
     return kept
 
 
+def hook_parts(name: str) -> tuple[str, str]:
+    """Module and function of a hook."""
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise ValueError(f"given hook={name!r}, expected 'module:function'; name both, or leave it out")
+    return module, function
+
+
 def hooked(name: str) -> Callable[[Row], None] | None:
     """The function called `module:function`; None where the name is empty."""
     if not name:
         return None
-    module, _, function = name.partition(":")
-    if not function:
-        raise ValueError(f"given hook={name!r}, expected 'module:function'")
-    return getattr(importlib.import_module(module), function)
+    module, function = hook_parts(name)
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"given hook={name!r}, expected a function {function} in a module {module} that the workers can import "
+            f"({error}); correct the name, or install the module where they run"
+        ) from error
 
 
 def board(folder: Path, step: int) -> Any:
@@ -111,6 +124,17 @@ def draw(writer: Any, row: Row) -> None:
     summary: Any = importlib.import_module("tensorboard.compat.proto.summary_pb2").Summary
     values = [summary.Value(tag=name, simple_value=row[name]) for name in CURVES if row[name] is not None]
     writer.file_writer.add_summary(summary(value=values), row["step"])
+
+
+def refuse_divergence(root: Root, who: str) -> None:
+    """Say where a training left the numbers, and what may help, if it did."""
+    if root.exists(DIVERGED):
+        facts = json.loads(root.read(DIVERGED))
+        raise ValueError(
+            f"{who}: loss {facts['loss']} (gradient norm {facts['grad_norm']}) at step {facts['step']} "
+            f"and those after it, expected a number; the last good checkpoint is of step {facts['good']}. "
+            "Lower learning_rate or gradient_clip, or lengthen the warm-up"
+        )
 
 
 def true_flops(shape: Shape, real_tokens: int, pairs: int) -> int:
@@ -142,6 +166,8 @@ class Metrics:
         self._teller, self._telling = ThreadPoolExecutor(1), Future[None]()
         self._telling.set_result(None)
         self._told = -TELL_SECONDS
+        self._there: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
 
     def add(self, row: Row) -> None:
         """One step."""
@@ -187,25 +213,36 @@ class Metrics:
         now = Standing(row["step"], self._plan.steps, words(row))
         self._telling = self._teller.submit(tell, self._plan.lasting, now)
 
-    def save(self) -> None:
-        """Make what is there last: a checkpoint must not outlive the rows before it."""
+    def flush(self) -> None:
+        """Have all rows on this machine's disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
+        names = [METRICS]
         if self._board is not None:
             self._board.flush()
+            names += [f"{TENSORBOARD}/{path.name}" for path in (self.folder / TENSORBOARD).iterdir()]
+        self._there = {name: (self.folder / name).stat().st_size for name in names}
+
+    def send(self) -> None:
+        """Make what was flushed last, where the place is a URL: a checkpoint must not outlive the rows before it.
+
+        For a thread beside the training too: files only grow, and of each is sent what it had when it was flushed.
+        """
         if not self._remote:
             return
-        Root(self._plan.lasting).write(METRICS, self.path.read_bytes())
-        if self._board is not None:
-            system, base = filesystem(self._plan.lasting.rstrip("/"))
-            for path in (self.folder / TENSORBOARD).iterdir():
-                system.put_file(str(path), f"{base}/{TENSORBOARD}/{path.name}")
+        root = Root(self._plan.lasting.rstrip("/"))
+        for name, size in self._there.items():
+            if self._sent.get(name) != size:
+                with (self.folder / name).open("rb") as file:
+                    root.write(name, file.read(size))
+                self._sent[name] = size
 
     def close(self) -> None:
         """The end."""
         if "loss" in self._last:
             self._tell(self._last)
-        self.save()
+        self.flush()
+        self.send()
         self._teller.shutdown()
         self._file.close()
         if self._board is not None:

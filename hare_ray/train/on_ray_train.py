@@ -5,18 +5,25 @@ cluster then has room for between the fewest and the most; the loop resumes from
 `ray.train.report` is not called: it takes 2 s, and nothing here needs it.
 
 Losses are borne as long as there is progress between them: `STARTS_WITHOUT_PROGRESS` starts of as many workers from the
-same checkpoint end the run. Of a node that will be taken away the loop hears from Ray (`get_preemption_info` of
-ray.train), saves at once and goes on until it happens; such losses are borne in any number. An elastic group saves as
-well when a node comes, for Ray then starts it anew with more workers. What a recipe got wrong (a
-ValueError) is written down by the worker that found it; the workers that are started after that end at once, and the
-driver raises it. A loss of the driver ends Ray as well, and the next run of the same command resumes and counts anew.
+same checkpoint end the run; Ray Train itself starts anew without limit. Of a node that will be taken away the loop
+hears from Ray (`get_preemption_info` of ray.train), saves at once and goes on until it happens; such losses are borne
+in any number. An elastic group saves as well when a node comes, for Ray then starts it anew with more workers. What a
+recipe got wrong (a ValueError) is written down by the worker that found it; the workers that are started after that end
+at once, and the driver raises it. A loss of the driver ends Ray as well, and the next run of the same command resumes
+and counts anew.
+
+Ray waits for places without a word, as a cluster may still start nodes; until a worker has begun, the driver says each
+minute what there is for them.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,13 +32,14 @@ from typing import Any
 from hare_ray.on_ray import start
 from hare_ray.store import Root, filesystem
 from hare_ray.train.checkpoint import Checkpoints
+from hare_ray.train.saving import GROUP_SECONDS
 from hare_ray.train.settings import REFUSED, Plan, local
 
 STARTS_WITHOUT_PROGRESS = 4
 """Three losses with no checkpoint between them are no accident."""
 
-MAX_FAILURES = 100
-"""For Ray, which also counts what fails before a worker can look."""
+WAITING_SECONDS = 60.0
+"""Between two lines of a run in which no worker has begun."""
 
 TRIES = "tries"
 """In the lasting folder: one object for each start of the workers by this driver, with where it began."""
@@ -52,6 +60,8 @@ GROW_SECONDS = 60.0
 """Between two looks of Ray whether an elastic group could have more workers. It then ends the group without a word, so
 the loop saves when it sees a node come, and what is done again is less than this; unless Ray looks first."""
 
+logger = logging.getLogger(__name__)
+
 
 def fit(plan: Plan) -> None:
     """Run the workers to the end of the stage."""
@@ -60,7 +70,8 @@ def fit(plan: Plan) -> None:
     root.delete(REFUSED)
     root.delete(TRIES)
     join(plan)
-    with settings({**SETTINGS, START_SECONDS: FIXED_SECONDS if fewest == most else ELASTIC_SECONDS}):
+    variables = {**SETTINGS, START_SECONDS: FIXED_SECONDS if fewest == most else ELASTIC_SECONDS}
+    with settings(variables), told_while_none_begins(plan):
         trainer(plan).fit()
     if root.exists(REFUSED):
         raise ValueError(root.read(REFUSED).decode())
@@ -93,11 +104,11 @@ def trainer(plan: Plan) -> Any:
             resources_per_worker=share(plan.gpu),
             elastic_resize_monitor_interval_s=GROW_SECONDS,
         ),
-        torch_config=TorchConfig(backend="nccl" if plan.gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if plan.gpu else "gloo", timeout_s=GROUP_SECONDS),
         run_config=RunConfig(
             # A name used before would make Ray resume in its own way.
             name=uuid.uuid4().hex,
-            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            failure_config=FailureConfig(max_failures=-1),  # `note_start` ends what comes no further
             **storage(plan.lasting),
         ),
     )
@@ -110,9 +121,50 @@ def join(plan: Plan) -> None:
     start(None if running else most)  # before Ray is imported: it then reads how to authenticate
     import ray
 
-    cores = int(ray.cluster_resources().get("CPU", 0))
-    if not os.environ.get("RAY_ADDRESS") and cores < fewest:
-        raise ValueError(f"given {fewest} workers, but this process has a Ray with {cores} cores; give it fewer")
+    if os.environ.get("RAY_ADDRESS"):  # a cluster may grow
+        return
+    there = ray.cluster_resources()
+    for name, each in share(plan.gpu).items():
+        if there.get(name, 0) < fewest * each:
+            raise ValueError(
+                f"given {fewest} workers with {each:g} {name} each, but this process has a Ray with "
+                f"{there.get(name, 0):g} {name}; expected {fewest * each:g}; give fewer workers"
+                f"{', gpu=False' if name == 'GPU' else ''}, or a cluster that has them (RAY_ADDRESS)"
+            )
+
+
+@contextmanager
+def told_while_none_begins(plan: Plan) -> Iterator[None]:
+    """Until a worker has begun, or the block is left: a line a minute that says what there is for them."""
+    left = threading.Event()
+    telling = threading.Thread(target=_tell, args=(plan, left), daemon=True)
+    telling.start()
+    try:
+        yield
+    finally:
+        left.set()
+        telling.join()
+
+
+def _tell(plan: Plan, left: threading.Event) -> None:
+    root, began = Root(plan.lasting.rstrip("/")), time.monotonic()
+    while not left.wait(WAITING_SECONDS) and not root.names(TRIES):
+        logger.warning("no worker has begun after %.0f s: %s", time.monotonic() - began, awaited(plan))
+
+
+def awaited(plan: Plan) -> str:
+    """What the fewest workers need, and what there is of it."""
+    import ray
+
+    free, there = ray.available_resources(), ray.cluster_resources()
+    needs = [
+        f"{plan.workers[0] * each:g} {name} ({there.get(name, 0):g} in the cluster, {free.get(name, 0):g} free)"
+        for name, each in share(plan.gpu).items()
+    ]
+    return (
+        f"{plan.workers[0]} need {', '.join(needs)}; where that is there, Ray's log says why none starts, or cannot "
+        f"write {plan.lasting}"
+    )
 
 
 def share(gpu: bool) -> dict[str, float]:
@@ -165,7 +217,10 @@ class Nodes:
 
 
 def note_start(plan: Plan, count: int) -> None:
-    """Rank 0 writes where this start begins; and, where that was in vain too often, that it is the last."""
+    """Rank 0 writes where this start begins; and, where that was in vain too often, that it is the last.
+
+    Before anything that can fail on a worker, so that whatever fails there is counted.
+    """
     checkpoints = Checkpoints(plan.lasting, plan.fingerprint)
     root = checkpoints.root
     newest = [None, *checkpoints.committed()][-1]
@@ -187,13 +242,17 @@ def note_start(plan: Plan, count: int) -> None:
 
 def worker(config: dict[str, Any]) -> None:
     """What each worker runs."""
-    import torch
-    from ray.train.torch import get_device
+    from ray.train import get_context
 
     plan: Plan = config["plan"]
     root = Root(plan.lasting.rstrip("/"))
     if root.exists(REFUSED):  # by a group before this one
         return
+    if get_context().get_world_rank() == 0:
+        note_start(plan, get_context().get_world_size())
+    import torch
+    from ray.train.torch import get_device
+
     device = get_device()
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -201,14 +260,12 @@ def worker(config: dict[str, Any]) -> None:
     from hare_ray.train.process_group import members
 
     ranks = members()
-    if ranks.rank == 0:
-        note_start(plan, ranks.count)
-    ranks.together(None)
+    ranks.together(None)  # rank 0 has noted the start
     if root.exists(REFUSED):
         return
     try:
         train_loop(plan, ranks, device, Nodes(ranks.rank == 0 and ranks.count < plan.workers[1]))
-    except json.JSONDecodeError:  # a ValueError too, but of a file that came half
+    except (json.JSONDecodeError, UnicodeDecodeError):  # ValueErrors too, but of a file that came half
         raise
     except ValueError as error:
         root.write(REFUSED, str(error).encode())

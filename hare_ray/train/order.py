@@ -14,8 +14,10 @@ integer, every worker computes the part it needs, and all see one order, however
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ ROUNDS = 8
 
 GOLDEN = 0x9E3779B97F4A7C15
 """2^64 / golden ratio."""
+
+STRETCH = 1 << 20
+"""Samples looked at together where all are."""
 
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 """The multipliers of splitmix64."""
@@ -83,6 +88,12 @@ class Order:
     """Sequences each source has."""
     seed: int
 
+    @classmethod
+    def of_mixture(cls, mixture: dict[str, Any], seed: int) -> Order:
+        """That of a training on what mixture.json says."""
+        counts, rows = (tuple(source[name] for source in mixture["sources"]) for name in ("actual", "available"))
+        return cls(counts, rows, seed)
+
     def __post_init__(self) -> None:
         """Refuse sources that cannot give what is asked of them."""
         impossible = [
@@ -120,3 +131,10 @@ class Order:
             keys = mixed(own + epoch[chosen].astype(np.uint64) * np.uint64(GOLDEN))
             row[chosen] = shuffled(place, self.rows[number], keys)
         return source, epoch, row
+
+    def walk(self) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
+        """Samples with their sources and rows, all of the run in their order, a stretch at a time."""
+        for begin in range(0, self.total, STRETCH):
+            samples = np.arange(begin, min(begin + STRETCH, self.total))
+            source, _, row = self.of(samples)
+            yield samples, source, row

@@ -31,15 +31,16 @@ from hare_ray.priors.paper import Training
 from hare_ray.stage import Make, Needs, Stage, Table
 from hare_ray.store import Root
 from hare_ray.train.certified import CERTIFICATE, check_certificate, check_recipe, check_stages, trainings
+from hare_ray.train.checkpoint import Checkpoints, step_of
 from hare_ray.train.fits import check_same_words, check_start, check_tokenizer, check_warmup, check_words
-from hare_ray.train.metrics import rows
+from hare_ray.train.metrics import hook_parts, refuse_divergence, rows
 from hare_ray.train.order import Order
 from hare_ray.train.schedule import Schedule
 from hare_ray.train.sequences import PackedTable
 from hare_ray.train.settings import (
     CHECKPOINT,
-    DIVERGED,
     METRICS,
+    PRECISIONS,
     RESULT,
     SHAPE,
     SUMMARY,
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
     from hare_ray.gather import Desk
 
 MIXTURE = "mixture.json"
-
-PRECISIONS = ("bfloat16", "float32")
 
 FLOAT8_PARAMETERS, FLOAT8_MULTIPLE = 10**9, 16
 """Below that many weights float8 costs more than it saves (HARE's own measurements; papers and peers agree); its matrix
@@ -130,6 +129,8 @@ class Pretrain(Make):
                 f"{self!r}: given workers={self.workers}, expected 1 to batch_sequences={self.batch_sequences}, and "
                 "the fewest first: every worker takes part in every batch"
             )
+        if self.hook:
+            hook_parts(self.hook)
         self._check_training()
         check_words(self, self.tokenizer, self.sources, self.shape.vocabulary)
         check_recipe(self, self.certificate, self.evaluated, self.sources)
@@ -149,12 +150,11 @@ class Pretrain(Make):
         training, shape = self.training, self.shape
         if training.precision not in PRECISIONS:
             raise ValueError(f"{self!r}: given precision={training.precision!r}, expected one of {PRECISIONS}")
-        if self.speed.zero_stage not in range(4):
-            raise ValueError(f"{self!r}: given zero_stage={self.speed.zero_stage}, expected 0 to 3")
-        if self.speed.zero_stage == 3 and self.speed.compile:
+        if training.batch_tokens != self.batch_sequences * training.sequence_tokens:
             raise ValueError(
-                f"{self!r}: given zero_stage=3 and compile=True, expected one of them: compiled layers do not see that "
-                "DeepSpeed brings their weights; take zero_stage 0 to 2, or compile=False"
+                f"{self!r}: given training.batch_tokens={training.batch_tokens} and "
+                f"batch_sequences={self.batch_sequences}, expected as many tokens in sequences of "
+                f"training.sequence_tokens={training.sequence_tokens}; give the batch of one step in both"
             )
         if not training.float8:
             return
@@ -206,10 +206,11 @@ class Pretrain(Make):
 
         plan = self.plan(desk)
         root = Root(desk.lasting.rstrip("/"))
+        since = max(map(step_of, Checkpoints(plan.lasting, plan.fingerprint).committed()), default=0)
         began = time.perf_counter()
         if not finished(root, plan):
             fit(plan)
-            self._refuse_divergence(root)
+            refuse_divergence(root, repr(self))
         took = time.perf_counter() - began
         result = json.loads(root.read(RESULT))
         for name in (METRICS, TENSORBOARD):
@@ -218,7 +219,7 @@ class Pretrain(Make):
         Stored.opened(str(desk.folder / CHECKPOINT)).weights(desk.folder / WEIGHTS)
         (desk.folder / SHAPE).write_text(json.dumps(asdict(self.shape), indent=1) + "\n")
         mixture = json.loads((desk.files(self.mixture) / MIXTURE).read_text(encoding="utf-8"))
-        summary = self.summary(plan, result, rows(desk.folder / METRICS), took)
+        summary = self.summary(plan, result, rows(desk.folder / METRICS), took, since)
         summary["sources"] = read_of_sources(mixture, result["source_tokens"])
         (desk.folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
         return {name: summary[name] for name in ("tokens", "real_tokens", "targets", "sequences", "steps")}
@@ -227,6 +228,11 @@ class Pretrain(Make):
         """What the workers are told."""
         mixture = json.loads((desk.files(self.mixture) / MIXTURE).read_text(encoding="utf-8"))
         tokens = mixture["sequence_tokens"]
+        if tokens != self.training.sequence_tokens:
+            raise ValueError(
+                f"{self!r}: given training.sequence_tokens={self.training.sequence_tokens}, but the mixture has "
+                f"sequences of {tokens}; give both the same"
+            )
         parts = [desk.rows(source) for source in self.sources]
         available = [source["available"] for source in mixture["sources"]]
         if [sum(part) for part in parts] != available:
@@ -240,14 +246,13 @@ class Pretrain(Make):
                 f"sequences in batches of {mixture['batch_sequences']}; give both the same"
             )
         check_warmup(self, self.schedule, mixture["sequences"] * tokens)
-        counts = tuple(source["actual"] for source in mixture["sources"])
         return Plan(
             fingerprint=self.fingerprint,
             tables=tuple(
                 PackedTable(desk.folder_url(source), tuple(part))
                 for source, part in zip(self.sources, parts, strict=True)
             ),
-            order=Order(counts, tuple(available), self.seed),
+            order=Order.of_mixture(mixture, self.seed),
             sequence_tokens=tokens,
             token_bytes=token_bytes(self.sources, tokens),
             shape=self.shape,
@@ -274,17 +279,10 @@ class Pretrain(Make):
             told = json.loads(desk.read_file(self.certificate, CERTIFICATE))
             check_certificate(self, told, self.evaluated, self.sources)
 
-    def _refuse_divergence(self, root: Root) -> None:
-        if root.exists(DIVERGED):
-            facts = json.loads(root.read(DIVERGED))
-            raise ValueError(
-                f"{self!r}: loss {facts['loss']} (gradient norm {facts['grad_norm']}) at step {facts['step']} "
-                f"and those after it, expected a number; the last good checkpoint is of step {facts['good']}. "
-                "Lower learning_rate or gradient_clip, or lengthen the warm-up"
-            )
-
-    def summary(self, plan: Plan, result: dict[str, Any], metrics: list[dict[str, Any]], took: float) -> dict[str, Any]:
-        """What summary.json says."""
+    def summary(
+        self, plan: Plan, result: dict[str, Any], metrics: list[dict[str, Any]], took: float, since: int
+    ) -> dict[str, Any]:
+        """What summary.json says, of a run whose last driver took so many seconds for the steps after `since`."""
         # A step that was left out because its loss was no number has none; a run of such steps alone does not end here.
         losses = [row["loss"] for row in metrics if row["loss"] is not None]
         return {
@@ -305,7 +303,7 @@ class Pretrain(Make):
             "groups": [{"first_step": first, "workers": count} for first, count in result["groups"]],
             "restarts": result["restarts"],
             "seconds": sum(row["seconds"] for row in metrics),
-            "overhead_seconds": max(0.0, took - sum(row["seconds"] for row in metrics)),
+            "overhead_seconds": max(0.0, took - sum(row["seconds"] for row in metrics if row["step"] > since)),
             "checkpoint_seconds": result["waited_seconds"],
             "peak_mib": result["peak_mib"],
             "device_peak_mib": result["device_peak_mib"],

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from hare_ray.mixing import GOLDEN, Numbers, id_keys, mixed
 from hare_ray.schema import REASON
 from hare_ray.stage import Annotate, Files, PartFunction, Table
+from hare_ray.train.sequence_losses import check_numbers
 
 NOT_DRAWN = "not_drawn"
 
@@ -88,6 +89,7 @@ class Resampled(Annotate):
         return self._judged
 
     def _judged(self, rows: pa.Table, losses: pa.Table) -> pa.Table:
+        check_numbers(self, self.losses, losses)
         size = self.grain_sequences
         means = grain_losses(losses.column("loss").to_numpy(), losses.column("targets").to_numpy(), size)
         keys = row_keys(rows, self.seed)[::size]

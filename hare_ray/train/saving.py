@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,12 @@ LOOK_SECONDS = 0.05
 TELL_SECONDS = 1.0
 """A wait that is worth a line."""
 
-COMMIT_SECONDS = 1800.0
+COMMIT_SECONDS = 1800
 """Rank 0 waits so long for the files of the others."""
 
+GROUP_SECONDS = COMMIT_SECONDS + 600
+"""For the process group: ranks that wait in a collective while rank 0 waits for files must bear it longer, so that
+what ends the training is the error that names who wrote nothing."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +50,10 @@ class Saver:
         self._closed = threading.Event()
         self._look = LOOK_SECONDS if checkpoints.root.local is not None else 10 * LOOK_SECONDS
 
-    def save(self, step: int, facts: Entry, tensors: dict[str, Tensor]) -> None:
-        """Have the tensors written that this rank owns; all ranks call this."""
+    def save(self, step: int, facts: Entry, tensors: dict[str, Tensor], send: Callable[[], None] | None = None) -> None:
+        """Have the tensors written that this rank owns; all ranks call this. `send` is done before the manifest is."""
         self.wait()
-        self._running = self._thread.submit(self._save, step, facts, tensors)
+        self._running = self._thread.submit(self._save, step, facts, tensors, send)
 
     def wait(self) -> None:
         """Until the save that is under way is done; on rank 0 that is when its manifest is written."""
@@ -73,9 +77,11 @@ class Saver:
         self._closed.set()
         self._thread.shutdown(wait=True)
 
-    def _save(self, step: int, facts: Entry, tensors: dict[str, Tensor]) -> None:
+    def _save(self, step: int, facts: Entry, tensors: dict[str, Tensor], send: Callable[[], None] | None) -> None:
         name, count = name_of(step, self.attempt), self.ranks.count
         self.checkpoints.write(name, self.ranks.rank, count, tensors)
+        if send is not None:
+            send()
         if self.ranks.rank == 0 and self._complete(name):
             self.checkpoints.commit(name, count, {**facts, "step": step})
             for old in self.checkpoints.committed()[: -self.plan.checkpoints]:
@@ -89,5 +95,5 @@ class Saver:
                 return False
             if time.monotonic() > end:
                 missing = sorted(set(range(self.ranks.count)) - set(there))
-                raise TimeoutError(f"{name}: ranks {missing} wrote nothing for {COMMIT_SECONDS:.0f} s")
+                raise TimeoutError(f"{name}: ranks {missing} wrote nothing for {COMMIT_SECONDS} s")
         return True

@@ -35,7 +35,7 @@ class Scorer:
         self.device = torch.device("cuda" if gpu else "cpu")
         kind: torch.dtype = getattr(torch, dtype)
         shape, weights = stored(folder)
-        self.model = Decoder(shape, choose(self.device, kind), seed=0)
+        self.model = Decoder(shape, choose(self.device, kind), seed=None)
         self.model.load_state_dict(weights)
         self.model.to(self.device, kind).eval()
 

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from hare_ray.stage import Annotate, Files, Needs, PartFunction, Stage, Table
 from hare_ray.train.sequences import TOKEN_TYPES, Batch, segments_and_positions
-
-DTYPES = ("bfloat16", "float32")
+from hare_ray.train.settings import PRECISIONS
 
 
 class SequenceLosses(Annotate):
@@ -55,8 +54,8 @@ class SequenceLosses(Annotate):
         for name, least in (("sequence_tokens", 1), ("batch_rows", 1), ("gpus", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{self!r}: given {name}={getattr(self, name)}, expected at least {least}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"{self!r}: given dtype={self.dtype!r}, expected one of {DTYPES}")
+        if self.dtype not in PRECISIONS:
+            raise ValueError(f"{self!r}: given dtype={self.dtype!r}, expected one of {PRECISIONS}")
         self._token_bytes()
         if self.gpus:
             object.__setattr__(self, "needs", Needs(gpus=1, actors=self.gpus))
@@ -84,9 +83,22 @@ class SequenceLosses(Annotate):
             for first in range(0, len(rows), self.batch_rows):
                 batch = unpacked(rows.slice(first, self.batch_rows), self.sequence_tokens, token_bytes)
                 tables.append(pa.table([pa.array(column) for column in scorer.losses(batch)], schema=self.writes))
-            return pa.concat_tables(tables)
+            found = pa.concat_tables(tables)
+            check_numbers(self, self.sequences, found)
+            return found
 
         return losses
+
+
+def check_numbers(stage: Stage, table: Table, losses: pa.Table) -> None:
+    """Refuse losses that are no numbers: such a row would be drawn never or always, and a mean over it is no number."""
+    loss = losses.column("loss").to_numpy()
+    wrong = np.flatnonzero(~np.isfinite(loss))
+    if len(wrong):
+        raise ValueError(
+            f"{stage!r}: given {table!r} with a loss of {loss[wrong[0]]} in row {wrong[0]} of a part, expected a "
+            "number; measure losses with dtype='float32', or of a model from before it diverged"
+        )
 
 
 def unpacked(rows: pa.Table, sequence_tokens: int, token_bytes: int) -> Batch:

@@ -32,6 +32,9 @@ METRICS, RESULT, WEIGHTS, SHAPE, SUMMARY = (
 TENSORBOARD, CHECKPOINT = "tensorboard", "checkpoint"
 """Folders of a finished stage."""
 
+PRECISIONS = ("bfloat16", "float32")
+"""Types of the weights that forward and backward see."""
+
 STARTS = "starts"
 """In the lasting folder: one object for each time the workers started on a stage of that fingerprint."""
 
@@ -61,7 +64,18 @@ class Speed:
     recompute: bool = False
     """A layer's activations are computed again in backward and not kept."""
     zero_stage: int = 0
-    """0: every rank keeps all states, plain PyTorch; 1 to 3: DeepSpeed shards them."""
+    """0: every rank keeps all states, plain PyTorch; 1 to 3: DeepSpeed shards them: those of the optimizer, gradients
+    too, weights too."""
+
+    def __post_init__(self) -> None:
+        """Refuse stages that there are not, and compiled layers that do not hold their weights."""
+        if self.zero_stage not in range(4):
+            raise ValueError(f"given zero_stage={self.zero_stage}, expected 0 to 3; 0 keeps all states on every rank")
+        if self.zero_stage == 3 and self.compile:
+            raise ValueError(
+                "given zero_stage=3 and compile=True, expected one of them: DeepSpeed brings weights within a layer, "
+                "and torch.compile would compile that anew for each; take zero_stage 0 to 2, or compile=False"
+            )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hare_ray.store import Root, filesystem
 from hare_ray.train import tensor_files
-from hare_ray.train.checkpoint import MANIFEST, WEIGHTS, Entry
+from hare_ray.train.checkpoint import MANIFEST, WEIGHTS, Entry, parsed
 from hare_ray.train.settings import local
 from hare_ray.train.tensor_files import TensorFile
 
@@ -32,8 +31,8 @@ class Stored:
     def opened(cls, folder: str) -> Stored:
         """Read the manifest."""
         root = Root(folder.rstrip("/"))
-        manifest = json.loads(root.read(MANIFEST)) if root.exists(MANIFEST) else {"files": [{}]}
-        if any("tensors" not in entry for entry in manifest["files"]):
+        manifest = parsed(root.read(MANIFEST)) if root.exists(MANIFEST) else None
+        if manifest is None:
             raise ValueError(
                 f"{folder}: given no checkpoint of tensors by name, expected one with {MANIFEST}; "
                 "make the earlier stage anew"

@@ -22,9 +22,6 @@ from hare_ray.store import Root
 from hare_ray.train.order import Order
 from hare_ray.train.sequences import TOKEN_TYPES, PackedTable, Sequences
 
-STRETCH = 1 << 20
-"""Samples looked at together."""
-
 
 @dataclass(frozen=True)
 class Seen:
@@ -72,7 +69,7 @@ def origin(root: Root, manifests: dict[str, Manifest], stage: str, at: tuple[int
             f"below {fields['batch_sequences']} and a token below {width}"
         )
     samples = np.array([(step - 1) * fields["batch_sequences"] + sequence])
-    source, _, row = _order(fields, mixture).of(samples)
+    source, _, row = Order.of_mixture(mixture, fields["seed"]).of(samples)
     table = inputs["sources"][int(source[0])]
     where = place(root, manifests[table])
     packed = PackedTable(f"{where.root.url.rstrip('/')}/{where.folder}", where.rows)
@@ -88,21 +85,13 @@ def origin(root: Root, manifests: dict[str, Manifest], stage: str, at: tuple[int
     return Origin(*place_, found["documents"][piece], found["starts"][piece] + inside)
 
 
-def _order(fields: dict[str, Any], mixture: dict[str, Any]) -> Order:
-    counts, rows = (tuple(one[name] for one in mixture["sources"]) for name in ("actual", "available"))
-    return Order(counts, rows, fields["seed"])
-
-
 def _mixture(root: Root, manifest: Manifest) -> dict[str, Any]:
     where = place(root, manifest)
     return json.loads(where.root.read(f"{where.folder}/mixture.json"))
 
 
 def _steps(fields: dict[str, Any], mixture: dict[str, Any], source: int, wanted: np.ndarray) -> tuple[int, ...]:
-    order = _order(fields, mixture)
     found: list[int] = []
-    for begin in range(0, order.total, STRETCH):
-        samples = np.arange(begin, min(begin + STRETCH, order.total))
-        of, _, row = order.of(samples)
+    for samples, of, row in Order.of_mixture(mixture, fields["seed"]).walk():
         found += (samples[(of == source) & np.isin(row, wanted)] // fields["batch_sequences"] + 1).tolist()
     return tuple(sorted(set(found)))

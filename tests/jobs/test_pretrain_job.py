@@ -152,7 +152,7 @@ def test_a_given_model_gives_weights_and_tokenizer(constant, name, texts, tmp_pa
     ("config", "said"),
     [
         (None, "without config.json"),
-        ({"model_type": "gpt2"}, "holds a 'gpt2'"),
+        ({"model_type": "gpt2"}, "a model of type 'gpt2'"),
         ({"vocab_size": 5000}, "vocabulary=5000"),
         ({"rope_theta": 5.0}, "rope_theta=5.0"),
     ],

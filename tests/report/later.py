@@ -240,6 +240,25 @@ class Forgetting(Write):
 class Inherit(Write):
     """What became of a larger model."""
 
+    parent: Make | None = None
+
+
+class Export(Write):
+    """A trained model's files."""
+
+    trained: Make
+
+
+class SequenceLosses(Annotate):
+    """A verdict by a trained model that keeps all; here for what it is made from."""
+
+    sequences: Table
+    trained: Make
+    writes: ClassVar[pa.Schema] = pa.schema([REASON])
+
+    def prepare(self, files: Files) -> PartFunction:
+        return lambda rows: pa.table([pa.nulls(len(rows), pa.string())], schema=self.writes)
+
 
 def metrics(first_loss: float, step: int) -> dict[str, float]:
     noise = 0.15 * math.sin(step * 12.9898) * math.sin(step * 78.233)

@@ -21,9 +21,21 @@ from hare_ray.report.lineage import branches, chain
 from hare_ray.report.reading import Run
 from hare_ray.report.synthesis import synthesis
 from hare_ray.report.training import lineages
-from hare_ray.stage import Rebalance, Table
+from hare_ray.stage import Keep, Rebalance, Table
 from hare_ray.store import Root
-from tests.report.later import CHANGE, SPIKE, Forgetting, Inherit, RoundSummary, build, metrics
+from tests.report.later import (
+    CHANGE,
+    SPIKE,
+    Export,
+    Forgetting,
+    Inherit,
+    Mixture,
+    Pretrain,
+    RoundSummary,
+    SequenceLosses,
+    build,
+    metrics,
+)
 from tests.report.pages import Reader, crawled, pages, plain, recipe, run, section, tiles
 
 SECTIONS = ("synthesis", "mixture", "training", "evaluation")
@@ -190,6 +202,29 @@ def test_a_mixture_shows_shares_and_tells_who_came_short_and_who_took_the_place(
     row = section(page, "mixture").split("<td>d1 ")[2].split("</tr>")[0]
     widths = [float(width) for width in re.findall(r"width:([\d.]+)%", row)]
     assert widths == pytest.approx([100 * 0.6 / 0.85, 100.0], abs=0.01)
+
+
+def test_a_training_on_rows_that_another_one_chose_begins_anew(whole: Path, tmp_path: Path) -> None:
+    """Its data comes from that one's losses; its weights do not."""
+    root = tmp_path / "run"
+    shutil.copytree(whole, root)
+    made = build(recipe(whole.parent / "crawl"))
+    one, pack = made["stage1"], made["pack_d1"]
+    assert isinstance(one, Pretrain)
+    assert isinstance(pack, Table)
+    losses = SequenceLosses(sequences=pack, trained=one)
+    again = Keep(label="again", docs=pack, verdicts=(losses,))
+    mixture = Mixture(label="mix_again", sources=(again,), planned=(50,), actual=(50,))
+    anew = Pretrain(label="anew", data=mixture, steps=20, first_loss=9.0)
+    exported = Export(trained=one, content={})
+    cut = Inherit(parent=exported, content={})
+    smaller = Pretrain(label="smaller", data=mixture, start=cut, steps=20, first_loss=5.0)
+    engine.run(anew, smaller, root=str(root))
+    found = lineages(Run.of(str(root)))
+    assert {tuple(stage.name for stage in stages) for stages in found} == {("anew",), ("stage1", "smaller")}
+    assert {stage.name: stage.after for stages in found for stage in stages} == {
+        "stage1": None, "anew": None, "smaller": "stage1",
+    }  # fmt: skip
 
 
 def test_training_goes_on_where_the_stage_before_ended(both: Path, page: str) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
+from hare_ray.train import alone
 from hare_ray.train import loop as loops
 from hare_ray.train.alone import run
-from hare_ray.train.checkpoint import WEIGHTS, Checkpoints
+from hare_ray.train.checkpoint import WEIGHTS, Checkpoints, step_of
 from hare_ray.train.loop import IN_A_ROW, End, Loop
-from hare_ray.train.notice import Signals
+from hare_ray.train.notice import Notice, Signals
+from hare_ray.train.saving import COMMIT_SECONDS
 from hare_ray.train.settings import Plan, Ranks
 from hare_ray.train.stored import Stored
 from tests.train.plans import metrics, plan, processes
@@ -87,7 +90,7 @@ def test_on_sigterm_it_saves_and_goes_on_from_there(calm, tmp_path, where):
 
 def test_a_loss_that_is_no_number_ends_it(tmp_path):
     made = plan(tmp_path, training=too_fast(1e30), checkpoint_steps=1)
-    with pytest.raises(ValueError, match="the loss is no number"):
+    with pytest.raises(ValueError, match=r"at step \d+ and those after it, expected a number; .* Lower learning_rate"):
         run(made)
     facts = json.loads((Path(made.lasting) / "diverged.json").read_text())
     assert facts["step"] == facts["good"] + 1
@@ -109,9 +112,51 @@ class Struck(Loop):
             normed.remove()
 
 
-def struck(made: Plan, steps: range) -> End:
+def struck(made: Plan, steps: range, notice: Notice | None = None) -> End:
     one = type("One", (Struck,), {"steps": steps})
-    return one(made, Ranks(0, 1, lambda value: [value]), torch.device("cpu"), Signals()).run()
+    return one(made, Ranks(0, 1, lambda value: [value]), torch.device("cpu"), notice or Signals()).run()
+
+
+def saved(made: Plan) -> list[int]:
+    return [step_of(name) for name in Checkpoints(made.lasting, made.fingerprint).committed()]
+
+
+class Once:
+    """Says one thing, where the loop logs for the `at`-th time, and never again."""
+
+    def __init__(self, what: str, at: int) -> None:
+        self.what, self.left = what, {"told": at, "taken": at, "joined": at}
+
+    def now(self, what: str) -> bool:
+        self.left[what] -= 1
+        return what == self.what and self.left[what] == 0
+
+    def told(self) -> bool:
+        return self.now("told")
+
+    def taken(self) -> frozenset[str]:
+        return frozenset({"node"} if self.now("taken") else ())
+
+    def joined(self) -> bool:
+        return self.now("joined")
+
+
+@pytest.mark.parametrize(
+    ("what", "end", "steps"),
+    [("told", End.STOPPED, [8]), ("taken", End.FINISHED, [8, STEPS]), ("joined", End.FINISHED, [8, STEPS])],
+)
+def test_what_is_heard_at_a_step_without_a_number_holds_until_one_is_saved(tmp_path, monkeypatch, what, end, steps):
+    monkeypatch.setattr(loops, "ASK_SECONDS", 0.0)
+    made = plan(tmp_path, checkpoint_steps=1000, log_steps=5)
+    monkeypatch.setattr(loops, "DEAF_SECONDS", 1e-6)  # looks at every step
+    assert struck(made, range(6, 8), Once(what, 6)) is end
+    assert saved(made) == steps
+
+
+def test_who_is_told_to_end_and_sees_no_number_any_more_has_diverged(tmp_path):
+    made = plan(tmp_path, steps=20, checkpoint_steps=1000)
+    assert struck(made, range(6, 20), Once("told", 6)) is End.DIVERGED
+    assert saved(made) == []
 
 
 @pytest.mark.parametrize("at", [8, STEPS])
@@ -123,8 +168,7 @@ def test_a_step_without_a_number_is_left_out_and_told(calm, tmp_path, at):
     assert [row["step"] for row in rows if row["loss"] is None or row["grad_norm"] is None] == [at]
     assert [row["skipped"] for row in rows] == [int(step >= at) for step in range(1, STEPS + 1)]
     assert rows[: at - 1] == metrics(calm[0])[: at - 1]
-    saved = [int(name.split("-")[1]) for name in Checkpoints(made.lasting, made.fingerprint).names()]
-    assert saved == [9 if at == 8 else 8, STEPS]
+    assert saved(made) == [9 if at == 8 else 8, STEPS]
     assert all(torch.isfinite(tensor).all() for tensor in weights(made).values())
 
 
@@ -139,6 +183,19 @@ def test_many_of_them_in_a_row_end_it_and_nothing_is_saved_among_them(tmp_path):
 
 def test_a_run_that_ends_among_them_has_diverged(tmp_path):
     assert struck(plan(tmp_path), range(STEPS - 1, STEPS + 1)) is End.DIVERGED
+    one = plan(tmp_path, steps=1, lasting=str(tmp_path / "one" / "lasting"))
+    assert struck(one, range(1, 2)) is End.DIVERGED
+
+
+def test_ranks_bear_a_wait_for_each_other_longer_than_rank_0_waits_for_files(monkeypatch):
+    given = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: given.update({backend: timeout}))
+    monkeypatch.setattr(alone, "members", lambda: Ranks(0, 2, lambda value: [value]))
+    for name in ("barrier", "destroy_process_group"):
+        monkeypatch.setattr(dist, name, lambda: None)
+    with alone.group(torch.device("cpu")):
+        assert given["gloo"].total_seconds() > COMMIT_SECONDS
 
 
 def test_states_are_copied_when_the_save_before_is_written_and_that_time_counts(tmp_path):

@@ -97,7 +97,6 @@ def test_numbers_that_do_not_fit_are_refused(toy):
     for wrong, why in (
         ({"workers": BATCH + 1}, "expected 1 to batch_sequences"),
         ({"workers": (2, 1)}, "the fewest first"),
-        ({"speed": Speed(zero_stage=4)}, "expected 0 to 3"),
         ({"training": eight}, "below that it is slower"),
         ({"training": eight, "shape": large}, "gpu=False"),
         ({"training": eight, "gpu": True, "shape": replace(large, mlp_hidden=5640)}, "expected multiples of 16"),
@@ -105,6 +104,9 @@ def test_numbers_that_do_not_fit_are_refused(toy):
         ({"before": first, "shape": replace(SHAPE, layers=3)}, "given shape="),
         ({"before": first, "training": replace(TRAINING, betas=(0.9, 0.99))}, "given training.betas="),
         ({"checkpoints": 0}, "expected at least 1"),
+        ({"hook": "nonsense"}, "expected 'module:function'"),
+        ({"training": replace(TRAINING, batch_tokens=1)}, "given training.batch_tokens=1 and batch_sequences=8"),
+        ({"training": replace(TRAINING, sequence_tokens=64)}, "training.sequence_tokens=64; give the batch"),
     ):
         with pytest.raises(ValueError, match=why):
             trained(toy, steps=4, **wrong)

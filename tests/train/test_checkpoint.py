@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from hare_ray.train.checkpoint import MANIFEST, Checkpoints, rank_file
+from hare_ray.train.checkpoint import FOLDER, MANIFEST, Checkpoints, rank_file
 from hare_ray.train.saving import Saver
 from hare_ray.train.settings import Plan, Ranks
 from hare_ray.train.stored import Stored, take
@@ -101,6 +101,19 @@ def test_the_last_two_are_kept(checkpoints, made):
 
 FILE = "weights-00001-of-00002.safetensors"
 
+DAMAGED = {
+    "empty manifest": b"",
+    "zeros": b"\0" * 99,
+    "more zeros": b"\0" * 100,
+    "no text": b"\xff\xfe{",
+    "no facts": b"{}",
+    "a list": b"[]",
+    "nothing": b"null",
+    "no list of files": b'{"step": 8, "fingerprint": "f", "files": 1}',
+    "no files": b'{"step": 8, "fingerprint": "f", "files": [1, {"name": "a"}]}',
+}
+"""How -> what stands in the manifest."""
+
 
 def torn(checkpoints: Checkpoints, how: str) -> str:
     """Damage the newest; what the warning must name."""
@@ -115,13 +128,16 @@ def torn(checkpoints: Checkpoints, how: str) -> str:
     elif how == "cut manifest":
         root.write(f"{place}/{MANIFEST}", root.read(f"{place}/{MANIFEST}")[:-20])
         return MANIFEST
+    elif how in DAMAGED:
+        root.write(f"{place}/{MANIFEST}", DAMAGED[how])
+        return MANIFEST
     else:
         root.delete(f"{place}/{MANIFEST}")
         return MANIFEST
     return FILE
 
 
-@pytest.mark.parametrize("how", ["truncated", "changed byte", "missing file", "cut manifest", "no manifest"])
+@pytest.mark.parametrize("how", ["truncated", "changed byte", "missing file", "cut manifest", "no manifest", *DAMAGED])
 def test_a_torn_one_is_left_out_with_a_warning_and_removed(checkpoints, how, caplog):
     named = torn(checkpoints, how)
     place = of_step(checkpoints, 8)
@@ -147,8 +163,37 @@ def test_what_a_killed_rank_left_aside_is_gone_after_its_next_save(checkpoints, 
     assert step_of(checkpoints) == 12
 
 
-def test_that_of_another_stage_is_not_resumed(checkpoints):
-    assert step_of(Checkpoints(checkpoints.lasting, "0" * 64)) is None
+def test_a_folder_of_another_stage_is_refused_and_left_as_it_is(checkpoints, made):
+    other = Checkpoints(checkpoints.lasting, "0" * 64)
+    saved(other, made, 12)
+    names = checkpoints.names()
+    orphan = f"{FOLDER}/step-00000016-aaaaaaaa"
+    checkpoints.root.write(f"{orphan}/{rank_file(0)}", b"[]")
+    for mine in (checkpoints, other):
+        with pytest.raises(ValueError, match=r"expected checkpoints of .* alone; take another `lasting`, or remove"):
+            mine.newest()
+    assert checkpoints.names() == [*names, orphan]
+
+
+def test_a_damaged_one_to_go_on_from_is_refused(checkpoints):
+    for damaged in DAMAGED.values():
+        checkpoints.root.write(f"{of_step(checkpoints, 8)}/{MANIFEST}", damaged)
+        with pytest.raises(ValueError, match="make the earlier stage anew"):
+            Stored.opened(f"{checkpoints.lasting}/{of_step(checkpoints, 8)}")
+
+
+def test_what_is_to_be_sent_is_there_before_the_manifest_and_else_there_is_none(checkpoints, made):
+    def failing() -> None:
+        raise OSError("no connection")
+
+    two = [saver(checkpoints, made, rank) for rank in (0, 1)]
+    two[1].save(12, {}, tensors(12, 1))
+    two[0].save(12, {}, tensors(12, 0), failing)
+    with pytest.raises(OSError, match="no connection"):
+        two[0].wait()
+    for each in two:
+        each.close()
+    assert step_of(checkpoints) == 8
 
 
 def test_files_of_two_attempts_do_not_mix(checkpoints, made):

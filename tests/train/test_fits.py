@@ -13,7 +13,7 @@ from tests.model.stages import Words
 from tests.train.stages import BATCH, SHAPE, T, Toy, corpus, trained
 
 CONFIG = {
-    "model_type": "mistral", "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
+    "model_type": "mistral", "sliding_window": None, "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
     "num_key_value_heads": 1, "intermediate_size": 64, "vocab_size": 260, "tie_word_embeddings": True,
     "rms_norm_eps": SHAPE.norm_epsilon, "rope_theta": SHAPE.rope_theta,
 }  # fmt: skip
@@ -83,7 +83,7 @@ def test_a_tokenizer_with_ids_that_the_model_lacks_or_none_that_can_be_read(word
     ("config", "said"),
     [
         (CONFIG | {"intermediate_size": 96}, "mlp_hidden=96.*give both the same shape"),
-        (CONFIG | {"model_type": "gpt2"}, "holds a 'gpt2'"),
+        (CONFIG | {"model_type": "gpt2"}, "a model of type 'gpt2'"),
     ],
 )
 def test_a_start_of_another_shape_is_refused_before_its_weights_are_read(config, said, tmp_path):

@@ -181,7 +181,8 @@ def test_on_an_object_store_rows_are_sent_with_every_checkpoint():
         metrics = Metrics(plan_of(place), first, "cpu", 1)
         for step in steps:
             metrics.add(row(step))
-        metrics.save()
+        metrics.flush()
+        metrics.send()
         metrics.close()
     sent = Root(place).read("metrics.jsonl").decode().splitlines()
     assert [json.loads(line)["step"] for line in sent] == [1, 2, 3, 4]
@@ -191,10 +192,33 @@ def test_on_an_object_store_rows_are_sent_with_every_checkpoint():
     assert now.total == 10
 
 
-def test_a_hook_without_a_function_is_refused():
+def test_only_what_changed_is_sent_and_no_more_of_it_than_was_flushed(monkeypatch):
+    written, write = [], Root.write
+    monkeypatch.setattr(Root, "write", lambda root, name, data: written.append(name) or write(root, name, data))
+    place = "memory://changed/stage_1/abc-lasting"
+    metrics = Metrics(plan_of(place), 0, "cpu", 1)
+    for step in (1, 2):
+        metrics.add(row(step))
+    metrics.flush()
+    metrics.add(row(3))
+    metrics._file.flush()
+    for _ in range(2):
+        metrics.send()
+    sent = [name for name in written if "standing" not in name]
+    assert sorted(name.partition("/")[0] for name in sent) == ["metrics.jsonl", "tensorboard"]
+    assert [json.loads(line)["step"] for line in Root(place).read("metrics.jsonl").splitlines()] == [1, 2]
+    metrics.close()
+    assert [json.loads(line)["step"] for line in Root(place).read("metrics.jsonl").splitlines()] == [1, 2, 3]
+
+
+def test_a_hook_that_is_no_function_is_refused():
     assert hooked("") is None
-    with pytest.raises(ValueError, match="module:function"):
-        hooked("tests.train.stages")
+    for wrong in ("tests.train.stages", "tests.train.stages:", ":see"):
+        with pytest.raises(ValueError, match="expected 'module:function'"):
+            hooked(wrong)
+    for wrong, why in (("nosuch_module:f", "No module named"), ("os:nosuch", "has no attribute")):
+        with pytest.raises(ValueError, match=f"given hook='{wrong}', expected a function .*{why}.*; correct the name"):
+            hooked(wrong)
 
 
 EXPOSED = """

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hare_ray.train import order
 from hare_ray.train.order import Order, mixed, shuffled
 
 KEY = mixed(np.array([1], np.uint64))
@@ -117,6 +118,20 @@ def test_all_orders_of_a_small_set_are_equally_likely():
     seen = np.unique(orders @ np.array([64, 16, 4, 1]), return_counts=True)[1]
     assert len(seen) == 24
     assert ((seen - 1000) ** 2 / 1000).sum() < 60  # Chi-square of 23 degrees of freedom; 60 is beyond 1 in 10^4.
+
+
+def test_a_walk_is_the_run_in_its_order_whatever_the_stretch(monkeypatch):
+    found = Order((70, 40), (30, 7), 3)
+    whole = np.stack([np.arange(110), *(found.of(np.arange(110))[at] for at in (0, 2))])
+    for stretch in (110, 7, 1):
+        monkeypatch.setattr(order, "STRETCH", stretch)
+        assert np.array_equal(np.concatenate([np.stack(part) for part in found.walk()], axis=1), whole)
+    assert list(Order((), (), 3).walk()) == []
+
+
+def test_the_order_of_a_mixture_is_that_of_what_it_has_and_takes():
+    sources = [{"actual": 12, "available": 30, "name": "one"}, {"actual": 20, "available": 7, "name": "two"}]
+    assert Order.of_mixture({"sources": sources}, 5) == Order((12, 20), (30, 7), 5)
 
 
 def test_epochs_have_orders_of_their_own():

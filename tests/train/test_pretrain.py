@@ -207,8 +207,8 @@ def loss_in_transformers(folder: Path, pieces: list[list[int]]) -> float:
 
 
 def test_what_the_recipe_got_wrong_is_raised_here_and_tried_once_more_at_most(base):
-    stage = trained(corpus(base / "in"), steps=STEPS, hook="nonsense")
-    with pytest.raises(ValueError, match="given hook='nonsense', expected 'module:function'"):
+    stage = trained(corpus(base / "in"), steps=STEPS, hook="nonsense:see")
+    with pytest.raises(ValueError, match="given hook='nonsense:see', expected a function see in a module nonsense"):
         go(stage, root=base / "refused")
     lasting = next((base / "refused" / stage.name).glob("*-lasting"))
     assert len(list(lasting.glob("starts-*/*"))) == 1

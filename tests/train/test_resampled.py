@@ -149,6 +149,12 @@ def test_means_of_large_grains_hardly_differ():
     assert flatness(np.array([0.0, 2000.0])) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_is_refused(loss):
+    with pytest.raises(ValueError, match=f"a loss of {loss} in row 2 of a part, expected a number"):
+        chosen(rows(4), table([1, 2, loss, 3]))
+
+
 def test_the_summary_says_what_was_drawn():
     losses, targets = np.array([1, 2, 3, 4], np.float32), np.array([1, 1, 1, 3], np.int32)
     verdict = pa.table({"reason": pa.array([NOT_DRAWN, None, NOT_DRAWN, None])})

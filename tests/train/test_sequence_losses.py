@@ -114,6 +114,20 @@ def test_bfloat16_stays_close(folder, packed):
     assert 0 < np.abs(half - whole).max() < 0.05
 
 
+def test_a_loss_that_is_no_number_is_refused(decoder, packed, tmp_path):
+    weights = decoder.state_dict() | {"model.norm.weight": torch.full((SHAPE.hidden,), torch.nan)}
+    save_file(weights, tmp_path / "weights.safetensors")
+    (tmp_path / "shape.json").write_text(json.dumps(asdict(SHAPE)))
+    with pytest.raises(ValueError, match=r"a loss of nan in row 0 of a part, expected a number; .*dtype='float32'"):
+        measured(tmp_path, packed)
+    assert measured(tmp_path, packed.slice(3, 1))["loss"].to_pylist() == [0.0]  # it has no targets
+
+
+def test_no_weights_are_drawn_that_are_read_then(folder, packed, monkeypatch):
+    monkeypatch.setattr(Decoder, "_draw", None)
+    assert len(measured(folder, packed)) == len(LENGTHS)
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [

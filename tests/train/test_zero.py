@@ -3,21 +3,27 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 
 from hare_ray.train.settings import Speed
 from tests.train.engines import (
+    SHAPE,
+    Blind,
     all_owned,
     check_no_number_changes_nothing,
     go,
     made,
+    micro_batches,
     one_rank,
     plan,
+    targets_of,
     together,
 )
 
@@ -25,6 +31,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 STAGES = (0, 1, 2, 3)
 FIRST, REST = range(3), range(3, 6)
+
+HOST_LOOKS = {1: 0, 2: 0, 3: 2}
+"""At stage 3 DeepSpeed makes a number where the host is, in place of the norm, and looks at it."""
 
 Row = tuple[float, float, float]
 Run = tuple[list[Row], dict[str, Tensor], list[Row]]
@@ -81,6 +90,50 @@ def test_in_bfloat16_masters_and_sums_are_float32(stage):
             assert (value - flat[name]).norm() < 1e-2 * value.norm(), name
 
 
+@pytest.mark.parametrize("clip", [0.0, 100.0])
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_gradients_that_are_not_clipped_are_left_as_they_are(stage, clip):
+    given = plan(gradient_clip=clip)
+    expected = go(made(given), given, one_rank(), FIRST)
+    given = replace(given, speed=Speed(zero_stage=stage))
+    close(go(made(given), given, one_rank(), FIRST), expected)
+
+
+def looks(stage: int, precision: str, ranks) -> int:
+    """How often a step would wait for the device to know a value, or to be given one."""
+    given = plan(speed=Speed(zero_stage=stage), precision=precision)
+    engine = made(given, ranks)
+    go(engine, given, ranks, FIRST)
+    parts, targets = micro_batches(3, given, ranks), targets_of(3, given)
+    with Blind(HOST_LOOKS[stage]) as blind:
+        engine.step(parts, targets, 0.01)
+    return HOST_LOOKS[stage] - blind.left
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_step_waits_for_nothing(stage, precision):
+    assert looks(stage, precision, one_rank()) == HOST_LOOKS[stage]
+
+
+def reloaded_run(speed: Speed) -> list[Row]:
+    """Steps in bfloat16 by a decoder of one layer, that takes up its own states between two."""
+    given = plan(shape=replace(SHAPE, layers=1), speed=speed, precision="bfloat16", micro_batch=5)
+    engine = made(given)
+    rows = go(engine, given, one_rank(), range(2))
+    engine.load(engine.owned().__getitem__)
+    return rows + go(engine, given, one_rank(), range(2, 4))
+
+
+def test_compiled_layers_work_where_states_are_divided():
+    """As recipes for GPUs have it: against the flat engine, compiled and not."""
+    before = counters["stats"]["unique_graphs"]
+    divided = reloaded_run(Speed(compile=True, zero_stage=1))
+    assert counters["stats"]["unique_graphs"] > before
+    torch.testing.assert_close(divided, reloaded_run(Speed(compile=True)), rtol=1e-3, atol=0)
+    torch.testing.assert_close(divided, reloaded_run(Speed()), rtol=1e-2, atol=0)
+
+
 @pytest.mark.parametrize("source", STAGES)
 @pytest.mark.parametrize("stage", STAGES)
 def test_any_stage_goes_on_from_any(alone, source, stage):
@@ -117,6 +170,15 @@ def test_a_spike_leaves_everything_as_it_was(stage, precision):
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_gradient_that_is_no_number_changes_nothing(stage, precision):
     check_no_number_changes_nothing(plan(speed=Speed(zero_stage=stage), precision=precision))
+
+
+def looks_of_two(ranks) -> list[int]:
+    """Of the stages in bfloat16, as one of two ranks."""
+    return [looks(stage, "bfloat16", ranks) for stage in STAGES[1:]]
+
+
+def test_nor_do_two_ranks_wait():
+    assert together(looks_of_two) == [list(HOST_LOOKS.values())] * 2
 
 
 def on_two(sources: dict[int, dict[str, Tensor]], ranks) -> dict[int, tuple[Run, dict[int, list[Row]]]]:
