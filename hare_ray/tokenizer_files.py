@@ -2,12 +2,13 @@
 
     tokenizer.json            model.vocab: {token: id} (BPE, WordPiece, WordLevel) or [[token, score], ...] (Unigram);
                               added_tokens: [{content, id, special}]
-    tokenizer_config.json     bos_token, eos_token, pad_token: a string, {"content": string} or null
+    tokenizer_config.json     bos_token, eos_token, pad_token: a string, {"content": string} or null;
+                              added_tokens_decoder: {id: {content}}
     special_tokens_map.json   the same, in older folders; may be missing, as the one before may
 
-The configuration comes first, as in transformers. What neither file speaks of goes by its usual names, if there are
-such tokens: <s>, </s> (or GPT-2's <|endoftext|>), <pad>. What a file calls null there is not: Qwen's have no token
-that begins a text.
+The configuration comes first, as in transformers where it lists the added tokens. What neither file speaks of goes by
+its usual names, if there are such tokens: <s>, </s> (or GPT-2's <|endoftext|>), <pad>. What the first file that speaks
+of it calls null there is not: Qwen's have no token that begins a text.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ NAMES = (TOKENIZER, CONFIG, SPECIAL)
 
 USUAL = {"bos_token": ("<s>",), "eos_token": ("</s>", "<|endoftext|>"), "pad_token": ("<pad>",)}
 """What begins, ends and fills a text where no file says."""
+
+LOADS = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+"""A configuration that has others take tokenizer.json as it is."""
 
 Contents = Mapping[str, bytes]
 """Contents of those of NAMES that there are."""
@@ -57,10 +61,22 @@ def special(files: Contents, name: str, known: Mapping[str, int]) -> str | None:
     given = [content(one[name]) for one in told if name in one]
     if not given:
         return next((token for token in USUAL[name] if token in known), None)
-    token = next((token for token in given if token is not None), None)
+    token = given[0]
     if token is not None and token not in known:
         raise ValueError(f"given {token!r} as {name}, which {TOKENIZER} does not know; expected a token of it")
     return token
+
+
+def named_beside(files: Contents) -> set[int]:
+    """Ids of the tokens that the files name beside the vocabulary: as pad_token, cls_token or such, or as added."""
+    known = ids(files)
+    config, others = (json.loads(files.get(file, b"{}")) for file in (CONFIG, SPECIAL))
+    decoder = config.get("added_tokens_decoder", {})
+    told = [content(value) for name, value in (*config.items(), *others.items()) if name.endswith("_token")]
+    told += [*specials(files).values(), *map(content, decoder.values())]
+    # `add_bos_token` ends as they do, and is no token.
+    by_name = {known[token] for token in told if isinstance(token, str) and token in known}
+    return by_name | {int(number) for number in decoder}.intersection(known.values())
 
 
 def content(token: Any) -> str | None:
@@ -78,12 +94,30 @@ def check_ids(files: Contents, vocabulary: int) -> None:
         )
 
 
+def settled(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A tokenizer.json with what its last user set taken back: cutting, filling, and joins left out at random.
+
+    transformers takes back the first two before it encodes, but not the dropout; other readers take back nothing.
+    """
+    model = told["model"]
+    set_ = {name: None for name in ("truncation", "padding") if told.get(name)}
+    return {**told, **set_, "model": {**model, "dropout": None} if model.get("dropout") else model}
+
+
 def completed(files: Contents) -> dict[str, bytes]:
-    """All of NAMES: what is missing tells the special tokens, as tokenizer.json alone does not."""
+    """All of NAMES: what is missing tells the special tokens, as tokenizer.json alone does not; that one `settled`."""
     named = {name: token for name, token in specials(files).items() if token is not None}
-    loads = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    made = {CONFIG: {**loads, **named}, SPECIAL: named}
-    return {name: files[name] if name in files else as_json(made[name]) for name in NAMES}
+    made = {CONFIG: {**LOADS, **named}, SPECIAL: named}
+    found = {name: files[name] if name in files else as_json(made[name]) for name in NAMES}
+    told = json.loads(files[TOKENIZER])
+    if settled(told) != told:
+        found[TOKENIZER] = as_tokenizer(settled(told))
+    return found
+
+
+def as_tokenizer(told: Mapping[str, Any]) -> bytes:
+    """The file of a tokenizer.json, which is long, and whose order others keep."""
+    return json.dumps(told, ensure_ascii=False, indent=1).encode()
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:

@@ -2,9 +2,9 @@
 
 Two kinds are alike here. Byte-level (GPT-2, GPT-NeoX, ours): a character of an entry stands for a byte. Byte fallback
 (Llama-2): entries are characters, and what has none is spelt by 256 entries <0x00> to <0xFF>. What stays whatever it
-counts is enough to spell any text: added and special tokens, and the bytes; where neither stands for bytes, every
-single character. The sign for a space stays too: the decoder turns it back into a space before it puts bytes together,
-so bytes cannot stand for it.
+counts is enough to spell any text: added and special tokens, and the bytes; where neither stands for bytes, or not all
+256 are there, every single character. The sign for a space stays too: the decoder turns it back into a space before it
+puts bytes together, so bytes cannot stand for it.
 
 Why every kept entry can still be made: encoding joins the pair of the lowest rank, again and again. Take the text of
 one entry alone. If all that is joined on the way to it is kept, then at each step the pair that was the lowest of all
@@ -17,6 +17,7 @@ A text is then encoded in other entries, and decoded to the same text, because e
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hare_ray.tokenizer_files import settled
 from hare_ray.tokens.vocabulary import Entries
 
 SPACE = "\u2581"
@@ -62,24 +64,49 @@ def entries(tokenizer: dict[str, Any]) -> Entries:
     """What a tokenizer.json says of its entries."""
     model = tokenizer["model"]
     affixes = {name: model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix")}
-    if model.get("type") != "BPE" or any(affixes.values()):
+    # GPT-2's first files tell no type.
+    type_ = model.get("type", "BPE" if "merges" in model else None)
+    if type_ != "BPE" or any(affixes.values()):
         raise ValueError(
-            f"given a tokenizer.json with a model of type {model.get('type')!r} and {affixes}, expected 'BPE' without "
+            f"given a tokenizer.json with a model of type {type_!r} and {affixes}, expected 'BPE' without "
             "these; of a SentencePiece tokenizer give a folder with its .model alone"
         )
     ids: dict[str, int] = model["vocab"]
-    known = sorted({*ids.values(), *(token["id"] for token in tokenizer["added_tokens"])})
-    if known != list(range(len(known))):
-        raise ValueError(f"given a tokenizer.json with {len(known)} ids up to {known[-1]}, expected no gaps")
+    count = numbered(tokenizer)
     order = {pair: at for at, pair in enumerate(pairs(model["merges"]))}
-    found = np.full((len(known), 2), -1, np.int64)
+    found = np.full((count, 2), -1, np.int64)
     own = all_halves(ids, lambda left, right: order.get((left, right)))
     found[: len(own)] = own
-    fixed = np.zeros(len(known), bool)
+    fixed = np.zeros(count, bool)
     fixed[[place[key] for place, key in named_ids(tokenizer)]] = True
     always = {SPACE, model.get("unk_token"), *(BYTE_ENTRIES if model.get("byte_fallback") else ())}
-    fixed[[ids[text] for text in ids if text in always or (len(text) == 1 and not model.get("byte_fallback"))]] = True
+    # One byte that is not there, and a character that was dropped would be unknown.
+    spelt = model.get("byte_fallback") and ids.keys() >= BYTE_ENTRIES
+    fixed[[ids[text] for text in ids if text in always or (len(text) == 1 and not spelt)]] = True
     return Entries(fixed, found)
+
+
+def numbered(tokenizer: dict[str, Any]) -> int:
+    """The number of ids; ValueError where they have gaps, or the library gives an added token another one."""
+    from tokenizers import Tokenizer
+
+    added = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    known = {*tokenizer["model"]["vocab"].values(), *added.values()}
+    missing = next((number for number in range(max(known)) if number not in known), None)
+    if missing is not None:
+        raise ValueError(
+            f"given a tokenizer.json with {len(known)} ids up to {max(known)} and without {missing}, expected no gaps; "
+            f'give every number in between a name in its model.vocab, as "<unused {missing}>": {missing}'
+        )
+    library: Any = Tokenizer.from_str(json.dumps(tokenizer))
+    for token, number in added.items():
+        if library.token_to_id(token) != number:
+            raise ValueError(
+                f"given a tokenizer.json that numbers the added token {token!r} {number}, expected "
+                f"{library.token_to_id(token)}, as all who load it number it; to keep the number, write "
+                f"{json.dumps(token)}: {number} into its model.vocab too"
+            )
+    return len(known)
 
 
 def pairs(merges: list[Any]) -> Iterator[tuple[str, str]]:
@@ -90,8 +117,8 @@ def pairs(merges: list[Any]) -> Iterator[tuple[str, str]]:
 
 
 def pruned(tokenizer: dict[str, Any], remap: NDArray[np.int32]) -> dict[str, Any]:
-    """The tokenizer.json with the entries that `remap` keeps, under their new ids wherever one is named."""
-    found = copy.deepcopy(tokenizer)
+    """The tokenizer.json, settled, with the entries that `remap` keeps, under their new ids wherever one is named."""
+    found = copy.deepcopy(settled(tokenizer))
     model, new = found["model"], remap.tolist()
     vocabulary = {text: new[old] for text, old in model["vocab"].items() if new[old] >= 0}
     model["vocab"] = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
@@ -109,8 +136,6 @@ def named_ids(tokenizer: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     """Where a tokenizer.json names an id outside its model: the object or list, and the key or position in it."""
     for token in tokenizer["added_tokens"]:
         yield token, "id"
-    if tokenizer.get("padding"):
-        yield tokenizer["padding"], "pad_id"
     yield from processor_ids(tokenizer.get("post_processor"))
 
 
@@ -132,4 +157,5 @@ def config(settings: dict[str, Any], remap: NDArray[np.int32]) -> dict[str, Any]
     """tokenizer_config.json under the new ids."""
     named = settings.get("added_tokens_decoder", {})
     new = {str(int(remap[int(old)])): token for old, token in named.items() if 0 <= int(old) < len(remap)}
+    assert "-1" not in new
     return {**settings, **({"added_tokens_decoder": new} if named else {})}

@@ -8,24 +8,26 @@ The method is that of PanGu-pi Pro (arXiv 2402.02791, section 2.1); see `hare_ra
 proposes V and for what is dropped, `byte_pairs` and `sentence_pieces` for the formats. Whatever text came back from
 encoding and decoding still does. A folder with tokenizer.json gives one, with tokenizer_config.json and
 special_tokens_map.json where it has them. A folder with a SentencePiece .model alone gives a .model and the
-tokenizer.json that makes the same tokens.
+tokenizer.json that makes the same tokens. What any of the files names, as <pad>, is kept.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hare_ray import tokenizer_files
 from hare_ray.stage import Make, Stage
-from hare_ray.tokens import byte_pairs, sentence_piece_json, sentence_pieces
+from hare_ray.tokens import byte_pairs, sentence_pieces
+from hare_ray.tokens.given import beginning, files_of
+from hare_ray.tokens.sentence_piece_json import converted
 from hare_ray.tokens.token_counts import COUNTS, TokenCounts
-from hare_ray.tokens.tokenizer import CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE
 from hare_ray.tokens.vocabulary import Entries, Size, Sized, proposed, share, shown, sizes
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class CompressedTokenizer(Make):
     """Entries to keep; None: what the rule proposes."""
 
     imports: ClassVar[tuple[str, ...]] = ("tokenizers",)
+    code: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Refuse counts of another tokenizer."""
@@ -100,42 +103,43 @@ def told(candidates: list[Size], chosen: Size) -> dict[str, Any]:
 class Files:
     """The files of a tokenizer, of either format."""
 
-    folder: Path
-    tokenizer: dict[str, Any] | None
-    """tokenizer.json, if there is one."""
+    contents: tokenizer_files.Contents
+    """Those of the folder, or those made of its .model."""
     model: Any
-    """The SentencePiece model otherwise."""
+    """The SentencePiece model; None where there was a tokenizer.json, which counts where both are."""
 
     @classmethod
     def of(cls, folder: Path) -> Files:
-        """Read a folder; tokenizer.json counts where both are."""
-        path = folder / TOKENIZER_FILE
-        if path.exists():
-            return cls(folder, json.loads(path.read_text(encoding="utf-8")), None)
-        return cls(folder, None, sentence_pieces.read(folder))
+        """Read a folder."""
+        there = (folder / tokenizer_files.TOKENIZER).exists()
+        return cls(files_of(folder), None if there else sentence_pieces.read(folder))
+
+    def told(self, name: str) -> dict[str, Any]:
+        """What a file says."""
+        return json.loads(self.contents[name])
 
     def entries(self) -> Entries:
-        """What there is to choose from."""
-        return byte_pairs.entries(self.tokenizer) if self.tokenizer else sentence_pieces.entries(self.model)
+        """What there is to choose from; what any file names stays."""
+        if self.model is None:
+            found = byte_pairs.entries(self.told(tokenizer_files.TOKENIZER))
+        else:
+            found = sentence_pieces.entries(self.model)
+        fixed = found.fixed.copy()
+        fixed[list(tokenizer_files.named_beside(self.contents))] = True
+        return replace(found, fixed=fixed)
 
     def write(self, remap: NDArray[np.int32], folder: Path) -> None:
         """The same files with the entries that are kept."""
-        if self.tokenizer:
-            tokenizer = byte_pairs.pruned(self.tokenizer, remap)
-            settings = {name: self.settings(name) for name in (CONFIG_FILE, SPECIALS_FILE)}
-            settings[CONFIG_FILE] = byte_pairs.config(settings[CONFIG_FILE], remap)
+        files = dict(self.contents)
+        if self.model is None:
+            tokenizer = byte_pairs.pruned(self.told(tokenizer_files.TOKENIZER), remap)
         else:
             model = sentence_pieces.pruned(self.model, remap)
             (folder / "tokenizer.model").write_bytes(model.SerializeToString(deterministic=True))
-            tokenizer, specials = sentence_piece_json.converted(model), sentence_pieces.specials(model)
-            class_ = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-            settings = {CONFIG_FILE: {**class_, **specials}, SPECIALS_FILE: specials}
-        (folder / TOKENIZER_FILE).write_text(json.dumps(tokenizer, ensure_ascii=False, indent=1), encoding="utf-8")
-        for name, content in settings.items():
-            if content:
-                (folder / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-    def settings(self, name: str) -> dict[str, Any]:
-        """A JSON file beside tokenizer.json; empty where there is none."""
-        path = self.folder / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            tokenizer = converted(model, beginning(self.told(tokenizer_files.CONFIG)))
+        files[tokenizer_files.TOKENIZER] = tokenizer_files.as_tokenizer(tokenizer)
+        if tokenizer_files.CONFIG in files:
+            config = byte_pairs.config(self.told(tokenizer_files.CONFIG), remap)
+            files[tokenizer_files.CONFIG] = tokenizer_files.as_json(config)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)

@@ -5,13 +5,14 @@
                 documents  list<binary(16)>  the document each piece is of
                 starts     list<uint32>      first token of the piece within its document
 
-A document is <s> ids </s>, whatever the tokenizer calls them (`hare_ray.tokenizer_files`); where it has nothing that
-begins a text, ids </s>. One that is longer than a row is cut, not cropped: its tokens are the pieces at starts 0,
-sequence_tokens, ..., and nothing is lost. All pieces of a part are packed best-fit decreasing, see
-`hare_ray.tokens.packing`. A document that fits is never split to fill a row, as it is where documents are joined and
-cut every sequence_tokens (the usual way), and the padding is still under 1 % in a part of some thousand documents; in
-one of a hundred there is too little to fill the gaps with. Training starts the positions anew at every piece, lets
-attention see one piece only and leaves the padding out of the loss. Null and empty text lead to nothing.
+A document is <s> ids </s>, whatever the tokenizer calls them. In front is what the tokenizer itself puts there, as it
+will for others: GPT-2's names <|endoftext|> as what begins a text and puts nothing, so a document is ids <|endoftext|>.
+What ends one its files say (`hare_ray.tokenizer_files`). A document that is longer than a row is cut, not cropped: its
+tokens are the pieces at starts 0, sequence_tokens, ..., and nothing is lost. All pieces of a part are packed best-fit
+decreasing, see `hare_ray.tokens.packing`. A document that fits is never split to fill a row, as it is where documents
+are joined and cut every sequence_tokens (the usual way), and the padding is still under 1 % in a part of some thousand
+documents; in one of a hundred there is too little to fill the gaps with. Training starts the positions anew at every
+piece, lets attention see one piece only and leaves the padding out of the loss. Null and empty text lead to nothing.
 
 Rows are put into an order by a hash of the seed and their first piece, so that neighbours are not of one site. With
 `repeats` a document is encoded once and packed as often as that says; a copy after the first is in `documents` again.
@@ -34,13 +35,10 @@ from hare_ray.mixing import id_keys
 from hare_ray.schema import REASON
 from hare_ray.stage import ARROW, Files, Map, PartFunction, Stage, Table
 from hare_ray.tokens.given import GivenTokenizer, ending, files_of
-from hare_ray.tokens.tokenizer import Tokenizer, library_tokenizer
+from hare_ray.tokens.tokenizer import Tokenizer, batches, library_tokenizer
 
 TOKEN_TYPES = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 """Token ids by their bytes."""
-
-ENCODED_BYTES = 4 << 20
-"""Text encoded at a time: an encoding holds a hundred bytes per token until its ids are taken out."""
 
 COPY_SHIFT = 40
 """Bits of a piece's start below the number of its copy, in what rows are ordered by."""
@@ -58,22 +56,14 @@ def packed_schema(sequence_tokens: int, token_bytes: int) -> pa.Schema:
     )
 
 
-class Pack(Map):
-    """Packed rows of `sequence_tokens` tokens."""
+class PackedRows(Map):
+    """Rows of `sequence_tokens` tokens, wherever the tokens of the documents come from."""
 
-    docs: Table
-    tokenizer: Stage
-    """A Tokenizer, a GivenTokenizer, or a Source folder with a tokenizer.json or a SentencePiece .model."""
     sequence_tokens: int
     token_bytes: int
     """2 where the vocabulary has up to 65,536 entries, otherwise 4."""
     seed: int
-    repeats: Table | None = None
-    """A Repeats on `docs`; None: every document once."""
 
-    imports: ClassVar[tuple[str, ...]] = ("numba", "tokenizers")
-    reads: ClassVar[tuple[str, ...] | None] = ("id", "text")
-    code: ClassVar[int] = 3
     derives: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -86,8 +76,6 @@ class Pack(Map):
             )
         if self.token_bytes not in TOKEN_TYPES:
             raise ValueError(f"{self!r}: given token_bytes={self.token_bytes}, expected 2 or 4")
-        if isinstance(self.tokenizer, (Tokenizer, GivenTokenizer)):
-            self._check_fits(self.tokenizer.vocabulary)
 
     @property
     def storage(self) -> str:
@@ -109,29 +97,55 @@ class Pack(Map):
             "padding": len(rows) * self.sequence_tokens - tokens,
         }
 
-    def prepare(self, files: Files) -> PartFunction:
-        """Load the tokenizer and the kernels."""
-        encoder = Encoder.of(files(self.tokenizer), TOKEN_TYPES[self.token_bytes])
-        self._check_fits(encoder.vocabulary)
-
-        def pack(docs: pa.Table, repeats: pa.Table | None = None) -> pa.Table:
-            copies = None if repeats is None else repeats.column("repeats").to_numpy()
-            ids, stream, lengths, copies = encoder.documents(docs, copies)
-            pieces = Pieces.of(lengths, self.sequence_tokens, copies)
-            packed = pieces.packed(ids, stream, encoder.pad, self.seed)
-            columns = [array.cast(field.type) for array, field in zip(packed, self.schema(), strict=True)]
-            rows = pa.table(columns, schema=self.schema())
-            assert self.counts(rows)["tokens"] == int(copies @ lengths)
-            return rows.append_column(REASON, pa.nulls(len(rows), pa.string()))
-
-        return pack
-
-    def _check_fits(self, vocabulary: int) -> None:
+    def check_fits(self, vocabulary: int) -> None:
+        """Refuse ids that a stored token has too few bytes for."""
         if vocabulary > 256**self.token_bytes:
             raise ValueError(
                 f"{self!r}: given token_bytes={self.token_bytes} for a vocabulary of {vocabulary}, "
                 f"expected at most {256**self.token_bytes} entries; give token_bytes=4"
             )
+
+    def rows(self, pieces: Pieces, ids: pa.Array, stream: NDArray[Any], pad: int) -> pa.Table:
+        """The rows of a part, with no reason to drop any."""
+        packed = pieces.packed(ids, stream, pad, self.seed)
+        columns = [array.cast(field.type) for array, field in zip(packed, self.schema(), strict=True)]
+        rows = pa.table(columns, schema=self.schema())
+        assert self.counts(rows)["tokens"] == pieces.lengths.sum()
+        return rows.append_column(REASON, pa.nulls(len(rows), pa.string()))
+
+
+class Pack(PackedRows):
+    """Packed rows of documents with text."""
+
+    docs: Table
+    tokenizer: Stage
+    """A Tokenizer, a GivenTokenizer, or a Source folder with a tokenizer.json or a SentencePiece .model."""
+    repeats: Table | None = None
+    """A Repeats on `docs`; None: every document once."""
+
+    imports: ClassVar[tuple[str, ...]] = ("numba", "tokenizers")
+    reads: ClassVar[tuple[str, ...] | None] = ("id", "text")
+    code: ClassVar[int] = 4
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing, as far as they are known before the tokenizer is made."""
+        super().__post_init__()
+        if isinstance(self.tokenizer, (Tokenizer, GivenTokenizer)):
+            self.check_fits(self.tokenizer.vocabulary)
+
+    def prepare(self, files: Files) -> PartFunction:
+        """Load the tokenizer and the kernels."""
+        encoder = Encoder.of(files(self.tokenizer), TOKEN_TYPES[self.token_bytes])
+        self.check_fits(encoder.vocabulary)
+
+        def pack(docs: pa.Table, repeats: pa.Table | None = None) -> pa.Table:
+            copies = None if repeats is None else repeats.column("repeats").to_numpy()
+            ids, stream, lengths, copies = encoder.documents(docs, copies)
+            pieces = Pieces.of(lengths, self.sequence_tokens, copies)
+            assert pieces.lengths.sum() == copies @ lengths
+            return self.rows(pieces, ids, stream, encoder.pad)
+
+        return pack
 
 
 @dataclass(frozen=True)
@@ -141,23 +155,23 @@ class Encoder:
     tokenizer: Any
     dtype: np.dtype[Any]
     vocabulary: int
-    begin: int | None
-    """None: nothing stands before a document."""
+    begin: tuple[int, ...]
+    """What stands before a document."""
     end: int
     pad: int
 
     @classmethod
     def of(cls, folder: Path, dtype: np.dtype[Any]) -> Encoder:
-        """Load a tokenizer.json or a SentencePiece model; its files name the specials."""
+        """Load a tokenizer.json or a SentencePiece model; its files name the end."""
         files = files_of(folder)
-        ids, named, end = tokenizer_files.ids(files), tokenizer_files.specials(files), ending(files)
-        begin, pad = named["bos_token"], named["pad_token"]
+        ids, pad, end = tokenizer_files.ids(files), tokenizer_files.specials(files)["pad_token"], ending(files)
+        tokenizer = library_tokenizer(files)
         # Mistral's and Llama's have no <pad>; padding is never looked at, so any id will do.
         return cls(
-            tokenizer=library_tokenizer(files),
+            tokenizer=tokenizer,
             dtype=dtype,
             vocabulary=1 + max(ids.values()),
-            begin=None if begin is None else ids[begin],
+            begin=put_in_front(tokenizer),
             end=ids[end],
             pad=ids[end if pad is None else pad],
         )
@@ -173,11 +187,9 @@ class Encoder:
         wanted = np.ones(len(docs), np.int64) if copies is None else copies.astype(np.int64)
         filled &= wanted > 0
         docs = docs.select(["id", "text"]).filter(pa.array(filled)).combine_chunks()
-        stops = np.cumsum(pc.binary_length(docs.column("text")).to_numpy())
-        cuts = np.flatnonzero(np.diff(stops // ENCODED_BYTES)) + 1
         streams, lengths = [np.empty(0, self.dtype)], [np.empty(0, np.int64)]
-        for first, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(docs)], strict=True):
-            stream, tokens = self.encoded(docs.column("text")[first:stop].to_pylist())
+        for texts in batches(docs.column("text")):
+            stream, tokens = self.encoded(texts)
             streams.append(stream)
             lengths.append(tokens)
         ids = docs.column("id").combine_chunks()
@@ -187,18 +199,25 @@ class Encoder:
         """Token streams of texts, one after the other, and the tokens of each."""
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = [np.array(encoding.ids, self.dtype) for encoding in encodings]
-        added = 1 if self.begin is None else 2
-        lengths = np.array([len(one) for one in ids], np.int64) + added
+        lengths = np.array([len(one) for one in ids], np.int64) + len(self.begin) + 1
         stops = np.cumsum(lengths)
         stream = np.empty(int(lengths.sum()), self.dtype)
         text = np.ones(len(stream), np.bool_)
         text[stops - 1] = False
         stream[stops - 1] = self.end
-        if self.begin is not None:
-            text[stops - lengths] = False
-            stream[stops - lengths] = self.begin
+        for at, token in enumerate(self.begin):
+            text[stops - lengths + at] = False
+            stream[stops - lengths + at] = token
         stream[text] = np.concatenate([np.empty(0, self.dtype), *ids])
         return stream, lengths
+
+
+def put_in_front(tokenizer: Any) -> tuple[int, ...]:
+    """Ids that a `tokenizers.Tokenizer` puts before a text of its own accord."""
+    encoding = tokenizer.encode("a")
+    added = encoding.special_tokens_mask
+    # Where a letter has no token, what comes before cannot be told from what comes after.
+    return tuple(encoding.ids[: added.index(0)]) if 0 in added else ()
 
 
 @dataclass(frozen=True)

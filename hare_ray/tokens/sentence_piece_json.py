@@ -4,16 +4,18 @@
 
 The space that SentencePiece puts in front of a text is put by `Metaspace`, because a normalizer would put one behind
 every user-defined piece too. It puts none before a text that starts with one already. Where runs of spaces become one
-that is right; otherwise the spaces of the text are turned to their sign first, so that none is seen. <s> comes first,
-as in Llama's files.
+that is right; otherwise the spaces of the text are turned to their sign first, so that none is seen.
+
+SentencePiece turns spaces to their sign before it looks for user-defined pieces, so one that is written with a space is
+never found. It keeps its id and is no added token: `tokenizers` would turn the spaces of that to signs, and find it.
 
 A Unigram model of `tokenizers` looks for control and byte pieces in the text as for any other, so a page that spells
 out "</s>" would end. Such texts are cut behind the first character.
 
 What differs from SentencePiece: a user-defined piece at the very start of a text gets no space in front; a Unigram text
 that spells out a control piece is cut as said; an unknown piece is decoded to nothing and not to two question marks.
-None of them changes the text that comes back. One may: where SentencePiece removes extra spaces, a text that spells out
-its sign for a space (U+2581).
+None of them changes the text that comes back. Two may, where SentencePiece removes extra spaces: a text that spells out
+its sign for a space (U+2581), and extra spaces that are a user-defined piece, which it keeps.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from hare_ray.tokens.byte_pairs import SPACE
-from hare_ray.tokens.sentence_pieces import BPE, CONTROL, NORMAL, UNIGRAM, UNKNOWN, USER_DEFINED, normal, specials
+from hare_ray.tokens.sentence_pieces import BPE, CONTROL, NORMAL, UNIGRAM, UNKNOWN, USER_DEFINED, normal
 
 
-def converted(model: Any) -> dict[str, Any]:
-    """The tokenizer.json."""
+def converted(model: Any, begin: str | None) -> dict[str, Any]:
+    """The tokenizer.json; `begin` is put in front of a text, as in Llama's files."""
     from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, processors
 
     tokenizer: Any = Tokenizer(model_of(model))
@@ -39,10 +41,9 @@ def converted(model: Any) -> dict[str, Any]:
     for piece in model.pieces:
         if piece.type in (UNKNOWN, CONTROL):
             tokenizer.add_special_tokens([AddedToken(piece.piece, special=True, normalized=False)])
-        elif piece.type == USER_DEFINED:
+        elif piece.type == USER_DEFINED and " " not in piece.piece:
             tokenizer.add_tokens([AddedToken(piece.piece, special=False, normalized=True)])
-    begin = specials(model).get("bos_token")
-    if begin:
+    if begin is not None:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{begin} $A",
             pair=f"{begin} $A {begin} $B",

@@ -3,7 +3,8 @@
 Two types. In BPE the pair whose joined text has the highest score is joined first, which is byte-pair encoding with
 scores for ranks: what `hare_ray.tokens.byte_pairs` says of halves holds. In Unigram the pieces of a text are those of
 the highest sum of scores, out of all ways to cut it, so any piece may go without others. What stays whatever it counts:
-control, unknown, user-defined and byte pieces, the sign for a space, and without byte pieces every single character.
+control, unknown, user-defined and byte pieces, the sign for a space, and without all 256 byte pieces every single
+character.
 
 How a model becomes a tokenizer.json is told in `hare_ray.tokens.sentence_piece_json`.
 """
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hare_ray.tokens.byte_pairs import SPACE, all_halves
+from hare_ray.tokens.byte_pairs import BYTE_ENTRIES, SPACE, all_halves
 from hare_ray.tokens.vocabulary import Entries
 
 UNIGRAM, BPE = 1, 2
@@ -63,7 +64,8 @@ def read(folder: Path) -> Any:
 def entries(model: Any) -> Entries:
     """What the model says of its pieces."""
     always = {UNKNOWN, CONTROL, USER_DEFINED} | ({BYTE} if model.trainer_spec.byte_fallback else set())
-    alphabet = not model.trainer_spec.byte_fallback
+    spelt = {p.piece for p in model.pieces if p.type == BYTE} if model.trainer_spec.byte_fallback else set()
+    alphabet = not spelt >= BYTE_ENTRIES
     fixed = np.array(
         [p.type in always or p.piece == SPACE or (alphabet and len(p.piece) == 1) for p in model.pieces], bool
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,15 +20,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hare_ray.stage import Make, Stage, Table
-from hare_ray.tokens.tokenizer import loaded
+from hare_ray.tokens.tokenizer import batches, loaded
 
 if TYPE_CHECKING:
     from hare_ray.gather import Desk
 
 COUNTS, SUMMARY = "counts.npy", "summary.json"
-
-ENCODED_BYTES = 4 << 20
-"""Text encoded at a time: an encoding holds a hundred bytes per token until its ids are counted."""
 
 
 class TokenCounts(Make):
@@ -40,6 +36,7 @@ class TokenCounts(Make):
     """A stage or a Source folder with a tokenizer.json, or with a SentencePiece .model alone."""
 
     imports: ClassVar[tuple[str, ...]] = ("tokenizers",)
+    code: ClassVar[int] = 2
 
     def make(self, desk: Desk) -> dict[str, int]:
         """Count part by part, add up; returns documents, bytes and tokens."""
@@ -86,14 +83,3 @@ def occurrences(tokenizer: Any, text: pa.ChunkedArray) -> NDArray[np.int64]:
         ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
         found += np.bincount(np.concatenate([np.array(some, np.int64) for some in ids]), minlength=len(found))
     return found
-
-
-def batches(text: pa.ChunkedArray) -> Iterator[list[str]]:
-    """The texts of a column, some megabytes at a time."""
-    text = text.drop_null()
-    stops = np.cumsum(pc.binary_length(text).to_numpy())
-    at = 0
-    while at < len(text):
-        until = max(at + 1, int(np.searchsorted(stops, (stops[at - 1] if at else 0) + ENCODED_BYTES, side="right")))
-        yield text.slice(at, until - at).to_pylist()
-        at = until

@@ -29,7 +29,6 @@ broken by token number, so equal text gives equal files.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,8 +39,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hare_ray import tokenizer_files
 from hare_ray.stage import Make, Table
-from hare_ray.tokenizer_files import Contents
 from hare_ray.tokens.given import files_of
 
 if TYPE_CHECKING:
@@ -73,16 +72,16 @@ CUTS = "|".join(
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """2^64 / golden ratio: its multiples, modulo 2^64, are spread as evenly as can be, however many are taken."""
 
-TOKENIZER_FILE, CONFIG_FILE, SPECIALS_FILE = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
+ENCODED_BYTES = 4 << 20
+"""Text encoded at a time: an encoding holds a hundred bytes per token until its ids are taken out."""
 
 CONFIG = {
+    **tokenizer_files.LOADS,
     "bos_token": BEGIN,
     "eos_token": END,
     "unk_token": UNKNOWN,
     "pad_token": PAD,
-    "clean_up_tokenization_spaces": False,
     "split_special_tokens": True,
-    "tokenizer_class": "PreTrainedTokenizerFast",
 }
 
 
@@ -119,10 +118,10 @@ class Tokenizer(Make):
                 f"{self.max_bytes}) hold only {got} tokens that occur {MIN_FREQUENCY} times or more; "
                 f"expected more text, or a vocabulary of at most {got}"
             )
-        tokenizer.save(str(desk.folder / TOKENIZER_FILE))
+        tokenizer.save(str(desk.folder / tokenizer_files.TOKENIZER))
         specials = {key: value for key, value in CONFIG.items() if key.endswith("_token")}
-        for name, content in ((CONFIG_FILE, CONFIG), (SPECIALS_FILE, specials)):
-            (desk.folder / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        for name, content in ((tokenizer_files.CONFIG, CONFIG), (tokenizer_files.SPECIAL, specials)):
+            (desk.folder / name).write_bytes(tokenizer_files.as_json(content))
         return {"documents": reading.documents, "text_bytes": reading.bytes}
 
 
@@ -157,15 +156,32 @@ def loaded(folder: Path) -> Any:
     return library_tokenizer(files_of(folder))
 
 
-def library_tokenizer(files: Contents) -> Any:
-    """A `tokenizers.Tokenizer`, on one thread, and with specials that a text spells out as the text they are."""
+def library_tokenizer(files: tokenizer_files.Contents) -> Any:
+    """A `tokenizers.Tokenizer`, on one thread, for whole texts, with specials that a text spells out as that text."""
     # A worker has one core; the library would take all of the machine for itself.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from tokenizers import Tokenizer
 
-    tokenizer: Any = Tokenizer.from_buffer(files[TOKENIZER_FILE])
+    tokenizer: Any = Tokenizer.from_buffer(files[tokenizer_files.TOKENIZER])
     tokenizer.encode_special_tokens = True
+    # A tokenizer.json keeps how it was last used: documents would be cropped, or filled with <pad>,
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    # and joins left out at random, which is for texts that are encoded anew in every epoch.
+    if getattr(tokenizer.model, "dropout", None):
+        tokenizer.model.dropout = None
     return tokenizer
+
+
+def batches(text: pa.ChunkedArray) -> Iterator[list[str]]:
+    """The texts of a column, some megabytes at a time."""
+    text = text.drop_null()
+    stops = np.cumsum(pc.binary_length(text).to_numpy())
+    at = 0
+    while at < len(text):
+        until = max(at + 1, int(np.searchsorted(stops, (stops[at - 1] if at else 0) + ENCODED_BYTES, side="right")))
+        yield text.slice(at, until - at).to_pylist()
+        at = until
 
 
 @dataclass

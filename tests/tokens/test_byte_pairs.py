@@ -126,6 +126,19 @@ def test_specials_keep_their_ids_and_are_put_in_front():
     assert pruned.get_vocab_size() == 300
 
 
+def test_a_file_without_a_type_is_one_if_it_has_merges():
+    """GPT-2's first files have none, and the library loads them."""
+    untold = {**small(), "model": {name: value for name, value in small()["model"].items() if name != "type"}}
+    pruned, remap = cut(untold, TEXTS[:20], 300)
+    typed, same = cut(small(), TEXTS[:20], 300)
+    assert (remap == same).all()
+    assert pruned["model"]["vocab"] == typed["model"]["vocab"]
+    assert built(pruned).encode(TEXTS[0]).ids == built(typed).encode(TEXTS[0]).ids
+    del untold["model"]["merges"]
+    with pytest.raises(ValueError, match="type None"):
+        byte_pairs.entries(untold)
+
+
 def llama_like():
     """Characters, 256 byte entries, no cut before pairs are joined; several merges make `abc`."""
     texts = ["<unk>", "<s>", "</s>", *sorted(byte_pairs.BYTE_ENTRIES)]
@@ -170,18 +183,30 @@ def test_what_came_back_from_one_with_byte_fallback_still_does(text):
     assert back(built(pruned), text) == back(built(tokenizer), text)
 
 
+def test_characters_stay_where_a_byte_entry_is_missing():
+    tokenizer = llama_like()
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["<unused>"] = vocabulary.pop("<0x78>")
+    pruned, _ = cut(tokenizer, ["zz"], 3 + 256 + 1 + 7)
+    assert set("\u2581abcxyz") < set(pruned["model"]["vocab"]) >= byte_pairs.BYTE_ENTRIES - {"<0x78>"}
+    assert back(built(pruned), "xyz \u00e9 abc") == "xyz \u00e9 abc"
+
+
+def test_how_it_was_used_last_is_taken_back():
+    used = built(small())
+    used.enable_truncation(4)
+    used.enable_padding(pad_id=3, pad_token="<pad>", length=40)
+    used.model.dropout = 0.5
+    told = json.loads(used.to_str())
+    remap = np.arange(600, dtype=np.int32)
+    assert byte_pairs.pruned(told, remap) == byte_pairs.pruned(small(), remap)
+    assert told["model"]["dropout"] == 0.5
+
+
 def test_ids_are_right_wherever_a_file_names_them():
     word = max(small()["model"]["vocab"], key=len)
     tokenizer = {
         **small(),
-        "padding": {
-            "strategy": "BatchLongest",
-            "direction": "Right",
-            "pad_to_multiple_of": None,
-            "pad_id": 3,
-            "pad_type_id": 0,
-            "pad_token": "<pad>",
-        },
         "post_processor": {
             "type": "Sequence",
             "processors": [
@@ -211,13 +236,31 @@ def test_ids_are_right_wherever_a_file_names_them():
     [
         ({"type": "Unigram"}, "type 'Unigram'"),
         ({"end_of_word_suffix": "</w>"}, "end_of_word_suffix"),
-        ({"vocab": {"a": 0, "b": 9}}, "no gaps"),
+        ({"vocab": {"a": 0, "b": 9}}, r"up to 9 and without 4, expected no gaps; .* \"<unused 4>\": 4"),
     ],
 )
 def test_other_kinds_are_refused(change, told):
     tokenizer = small()
     with pytest.raises(ValueError, match=told):
         byte_pairs.entries({**tokenizer, "model": {**tokenizer["model"], **change}})
+
+
+def test_added_tokens_that_the_library_numbers_otherwise_are_refused():
+    """It gives the next id behind the vocabulary to a token that fills a hole in it."""
+    vocabulary = {text: number + (number >= 400) for text, number in small()["model"]["vocab"].items()}
+    filling = {**small()["added_tokens"][0], "content": "<mid>", "id": 400}
+    tokenizer = {
+        **small(),
+        "model": {**small()["model"], "vocab": vocabulary},
+        "added_tokens": [*small()["added_tokens"], filling],
+    }
+    theirs = built(tokenizer).token_to_id("<mid>")
+    assert theirs != 400
+    with pytest.raises(ValueError, match=rf"'<mid>' 400, expected {theirs}, .* write \"<mid>\": 400 into its model"):
+        byte_pairs.entries(tokenizer)
+    vocabulary["<mid>"] = 400
+    assert built(tokenizer).token_to_id("<mid>") == 400
+    assert byte_pairs.entries(tokenizer).fixed[400]
 
 
 def gpt2(folder):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ from hare_ray.engine import run
 from hare_ray.model.shape import Shape
 from hare_ray.schema import DOCUMENT, REASON
 from hare_ray.stage import Files, Map, PartFunction, Source
+from hare_ray.tokenizer_files import ids, in_folder, specials
 from hare_ray.tokens import CompressedTokenizer, Pack, TokenCounts, Tokenizer
-from hare_ray.tokens.token_counts import batches
-from hare_ray.tokens.tokenizer import loaded
+from hare_ray.tokens.compress import Files as CompressedFiles
+from hare_ray.tokens.tokenizer import batches, loaded
 
 SHAPE = Shape(layers=3, hidden=64, heads=2, kv_heads=2, mlp_hidden=192, vocabulary=100, tied=True)
 
@@ -214,6 +216,60 @@ def test_a_folder_with_a_sentencepiece_model_alone(docs, place, tmp_path, type_)
         assert loaded(folder).decode(loaded(folder).encode(text).ids) == text == model.decode(model.encode(text))
         if type_ == "bpe":
             assert loaded(folder).encode(text, add_special_tokens=False).ids == model.encode(text)
+
+
+def smallest(source, place):
+    """The files cut as far as they can be by counts of nothing, and the remap."""
+    place.mkdir()
+    files = CompressedFiles.of(source)
+    entries = files.entries()
+    dropping = entries.dropping(np.zeros(len(entries), np.int64))
+    remap = entries.remap(dropping, len(entries) - len(dropping))
+    files.write(remap, place)
+    return place, remap
+
+
+def test_words_that_only_the_configuration_names_stay_and_move(graph, root, tmp_path):
+    from transformers import AutoTokenizer
+
+    large, theirs = folder_of(root, graph[0]), tmp_path / "theirs"
+    shutil.copytree(large, theirs)
+    by_length = sorted(ids(in_folder(large)).items(), key=lambda item: (-len(item[0]), item[1]))
+    (pad, _), (mask, _), (added, number) = by_length[:3]
+    config = json.loads((theirs / "tokenizer_config.json").read_text())
+    config |= {"pad_token": pad, "added_tokens_decoder": {str(number): {"content": added}}, "add_bos_token": True}
+    (theirs / "tokenizer_config.json").write_text(json.dumps(config))
+    (theirs / "special_tokens_map.json").write_text(json.dumps({"mask_token": {"content": mask}}))
+    place, remap = smallest(theirs, tmp_path / "compact")
+    kept = ids(in_folder(place))
+    assert len(kept) == remap.max() + 1 < 700
+    assert specials(in_folder(place))["pad_token"] == pad in kept
+    assert mask in kept
+    told = json.loads((place / "tokenizer_config.json").read_text())["added_tokens_decoder"]
+    assert told == {str(kept[added]): {"content": added}}
+    assert len(AutoTokenizer.from_pretrained(place)) == len(kept)
+
+
+def test_what_files_beside_a_model_name_stays_too(place, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts_of(place)), model_prefix=str(tmp_path / "theirs" / "tokenizer"), vocab_size=600,
+        model_type="bpe", byte_fallback=True, num_threads=1, minloglevel=3,
+    )  # fmt: skip
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "theirs" / "tokenizer.model"))
+    number = max(range(600), key=lambda one: len(model.id_to_piece(one)) * (one > 258))
+    word = model.id_to_piece(number)
+    config = {"pad_token": word, "add_bos_token": False, "model_max_length": 99, "tokenizer_class": "LlamaTokenizer",
+              "added_tokens_decoder": {"1": {"content": "<s>"}, str(number): {"content": word}}}  # fmt: skip
+    (tmp_path / "theirs" / "tokenizer_config.json").write_text(json.dumps(config))
+    compact, remap = smallest(tmp_path / "theirs", tmp_path / "compact")
+    told = json.loads((compact / "tokenizer_config.json").read_text())
+    assert told["added_tokens_decoder"] == {"1": {"content": "<s>"}, str(remap[number]): {"content": word}}
+    assert (told["model_max_length"], told["tokenizer_class"]) == (99, "PreTrainedTokenizerFast")
+    assert specials(in_folder(compact)) == {"bos_token": "<s>", "eos_token": "</s>", "pad_token": word}
+    assert json.loads((compact / "special_tokens_map.json").read_text())["pad_token"] == word
+    pruned = sentencepiece.SentencePieceProcessor(model_file=str(compact / "tokenizer.model"))
+    assert loaded(compact).encode("abc de").ids == pruned.encode("abc de")
 
 
 @dataclass

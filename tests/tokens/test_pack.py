@@ -127,7 +127,7 @@ def test_encoding_by_batches_makes_no_difference(folder, monkeypatch):
     docs = documents([f"the cat sat {n} " * (n % 7) for n in range(60)])
     function = stage(32).prepare(lambda _: folder)
     whole = function(docs)
-    monkeypatch.setattr("hare_ray.tokens.pack.ENCODED_BYTES", 100)
+    monkeypatch.setattr("hare_ray.tokens.tokenizer.ENCODED_BYTES", 100)
     assert function(docs).equals(whole)
 
 
@@ -206,17 +206,62 @@ def test_documents_begin_and_end_as_the_files_of_the_tokenizer_say(name, folder,
     begin, end = "<|begin_of_text|>", "<|end_of_text|>"
     both = renamed(folder, tmp_path / "both", begin, end, {"bos_token": begin, "eos_token": {"content": end}}, name)
     assert joined(stage(8).prepare(lambda _: both)(docs)) == wanted
-    told = {"bos_token": None, "eos_token": "<|endoftext|>"}
+    # GPT-2's files name what begins a text, and nothing puts it there.
+    told = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
     one = renamed(folder, tmp_path / "one", "<s>", "<|endoftext|>", told, name)
+    recipe = json.loads((one / "tokenizer.json").read_text())
+    (one / "tokenizer.json").write_text(json.dumps({**recipe, "post_processor": None}))
     rows = stage(8).prepare(lambda _: one)(docs)
     assert joined(rows) == {id_: tokens[1:] for id_, tokens in wanted.items()}
     counts = stage(8).counts(rows)
     assert (counts["documents"], counts["tokens"]) == (3, sum(len(tokens) - 1 for tokens in wanted.values()))
 
 
+LETTERS = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
+MASKED = {"type": "TemplateProcessing", "pair": [], "special_tokens": {
+    name: {"id": name, "ids": [number], "tokens": [name]} for name, number in (("<s>", BOS), ("<pad>", PAD))
+}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("processor", "begin"),
+    [
+        (None, []),
+        (LETTERS, []),
+        ({"type": "RobertaProcessing", "sep": ["</s>", EOS], "cls": ["<s>", BOS], "trim_offsets": True,
+          "add_prefix_space": False}, [BOS]),
+        ({**MASKED, "single": [{"SpecialToken": {"id": name, "type_id": 0}} for name in ("<pad>", "<s>")]
+          + [{"Sequence": {"id": "A", "type_id": 0}}]}, [PAD, BOS]),
+        ({**MASKED, "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<s>", "type_id": 0}}]},
+         []),
+    ],
+    ids=["none", "letters", "both ends", "two", "behind"],
+)  # fmt: skip
+def test_a_document_begins_as_the_tokenizer_begins_a_text(processor, begin, folder, tmp_path):
+    recipe = json.loads((folder / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**recipe, "post_processor": processor}))
+    docs = documents(["the cat", "a</s>b" * 9, "x"])
+    wanted = {id_: [*begin, *tokens[1:]] for id_, tokens in expected(folder, docs).items()}
+    assert joined(stage(8).prepare(lambda _: tmp_path)(docs)) == wanted
+
+
+def test_how_a_tokenizer_was_used_last_makes_no_difference(folder, tmp_path):
+    docs = documents(["the cat sat on the mat " * 9, "the cat", "x"])
+    used = Loaded.from_file(str(folder / "tokenizer.json"))
+    used.enable_truncation(4)
+    used.enable_padding(pad_id=PAD, pad_token="<pad>", length=40)
+    used.model.dropout = 0.5
+    used.save(str(tmp_path / "tokenizer.json"))
+    got = stage(16).prepare(lambda _: tmp_path)(docs)
+    assert got.equals(stage(16).prepare(lambda _: folder)(docs))
+    assert joined(got) == expected(folder, docs)
+
+
 def test_rows_without_a_beginning_are_read_back_into_their_text(folder, tmp_path):
     end = "<|endoftext|>"
     place = renamed(folder, tmp_path / "gpt", "<other>", end, {"bos_token": None, "eos_token": end})
+    recipe = json.loads((place / "tokenizer.json").read_text())
+    (place / "tokenizer.json").write_text(json.dumps({**recipe, "post_processor": None}))
     docs = documents(["the cat</s> ate", " \u00e9 9", "x"])
     (row,) = stage(128).prepare(lambda _: place)(docs).to_pylist()
     tokens, lengths = np.frombuffer(row["tokens"], "<u2"), np.array(row["lengths"], np.int64)

@@ -69,7 +69,7 @@ def processor(model):
 
 
 def as_json(model):
-    loaded = Loaded.from_str(json.dumps(converted(model)))
+    loaded = Loaded.from_str(json.dumps(converted(model, "<s>")))
     loaded.encode_special_tokens = True
     return loaded
 
@@ -138,6 +138,31 @@ def test_every_piece_that_is_kept_can_be_made(model, fallback):
     alone = [text for text in pieces if old.encode(text, out_type=str) == [text]]
     assert len(alone) > 0.8 * len(pieces)
     assert [new.encode(text, out_type=str) for text in alone] == [[text] for text in alone]
+
+
+@pytest.mark.parametrize("type_", ["bpe", "unigram"])
+@pytest.mark.parametrize(("tidy", "symbols"), [(True, ["lo ri"]), (False, ["lo ri", "  ", "    ", LINE + "tal", "\n"])])
+def test_user_defined_pieces_that_are_written_with_a_space_are_never_found(type_, tidy, symbols, tmp_path):
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SAMPLE), model_prefix=str(tmp_path / "tokenizer"), vocab_size=400, model_type=type_,
+        byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=tidy, add_dummy_prefix=False,
+        user_defined_symbols=symbols, hard_vocab_limit=False, num_threads=1, minloglevel=3,
+    )  # fmt: skip
+    made = sentence_pieces.read(tmp_path)
+    theirs, ours = processor(made), as_json(made)
+    assert [ours.token_to_id(one) for one in symbols] == [theirs.piece_to_id(one) for one in symbols]
+    for text in (*SAMPLE, "x    mera tal", "    lo ri\n  tal", "lo rital"):
+        assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(text), text
+        assert ours.decode(theirs.encode(text)) == theirs.decode(theirs.encode(text))
+
+
+def test_characters_stay_where_a_byte_piece_is_missing(model):
+    made = type(model(*LOSSLESS[0]))()
+    made.CopyFrom(model(*LOSSLESS[0]))
+    single = [n for n, piece in enumerate(made.pieces) if len(piece.piece) == 1 and piece.piece != LINE]
+    assert not sentence_pieces.entries(made).fixed[single].any()
+    next(piece for piece in made.pieces if piece.type == sentence_pieces.BYTE).type = sentence_pieces.NORMAL
+    assert sentence_pieces.entries(made).fixed[single].all()
 
 
 def test_ids_of_specials_move_with_them(model):
