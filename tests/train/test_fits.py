@@ -13,9 +13,9 @@ from tests.model.stages import Words
 from tests.train.stages import BATCH, SHAPE, T, Toy, corpus, trained
 
 CONFIG = {
-    "model_type": "mistral", "sliding_window": None, "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "intermediate_size": 64, "vocab_size": 260, "tie_word_embeddings": True,
-    "rms_norm_eps": SHAPE.norm_epsilon, "rope_theta": SHAPE.rope_theta,
+    "model_type": "mistral", "sliding_window": None, "num_hidden_layers": 2, "hidden_size": 32,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64, "vocab_size": 260,
+    "tie_word_embeddings": True, "rms_norm_eps": SHAPE.norm_epsilon, "rope_theta": SHAPE.rope_theta,
 }  # fmt: skip
 
 
