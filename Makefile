@@ -23,8 +23,8 @@ test: .venv/installed
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(PYTEST) -n 2
-	$(PYTEST) -m "ray or slow"
+	$(PYTEST) -n 2 --dist loadfile -m "not ray and not gpu"
+	$(PYTEST) -m "ray and not gpu"
 
 test-quick: .venv/installed
 	$(PYTEST) -n 2

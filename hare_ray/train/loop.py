@@ -72,6 +72,8 @@ class End(Enum):
     DIVERGED = "diverged"
     STOPPED = "stopped"
     """It was told to, and saved."""
+    JOINED = "joined"
+    """Nodes came; it saved, and a larger group goes on."""
 
 
 class Pending(NamedTuple):
@@ -90,7 +92,7 @@ class Heard(NamedTuple):
     ask: bool
     """It is time to ask for nodes that will be taken away."""
     joined: bool
-    """The group will be started anew, with more workers."""
+    """There is room for a larger group."""
 
 
 def train_loop(plan: Plan, ranks: Ranks, device: torch.device, notice: Notice) -> End:
@@ -155,7 +157,7 @@ class Loop:
 
     def _run(self) -> End:
         reader = Reader(self.plan, self.ranks, self.engine.backend, self.device)
-        due = soon = told = False
+        due = soon = told = joined = False
         for step, batch in enumerate(reader.steps(self.first), self.first + 1):
             self.pending.append(self._step(step, batch))
             due = due or step == self.plan.steps or step % self.plan.checkpoint_steps == 0
@@ -164,17 +166,17 @@ class Loop:
             heard = self._log()
             if heard is None:
                 return End.DIVERGED
-            told = told or heard.told
             # What was heard at a step without a number holds until there is one after which is saved.
-            soon = (heard.ask and self._taken()) or told or heard.joined or soon
+            told, joined = told or heard.told, joined or heard.joined
+            soon = (heard.ask and self._taken()) or told or joined or soon
             due = due or soon
             if not due or (step < self.plan.steps and self.no_numbers):
                 continue
             self._save()
             if soon:
                 self.saver.wait()
-            if told and step < self.plan.steps:
-                return End.STOPPED
+            if (told or joined) and step < self.plan.steps:
+                return End.STOPPED if told else End.JOINED
             due = soon = False
         self._finish()
         return End.FINISHED

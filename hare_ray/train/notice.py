@@ -23,7 +23,7 @@ class Notice(Protocol):
         ...
 
     def joined(self) -> bool:
-        """Whether the group will be started anew, since nodes came: all ranks save, and go on. Rank 0 alone asks."""
+        """Whether nodes came for a larger group: all ranks save, and end. Rank 0 alone asks."""
         ...
 
 

@@ -7,10 +7,13 @@ cluster then has room for between the fewest and the most; the loop resumes from
 Losses are borne as long as there is progress between them: `STARTS_WITHOUT_PROGRESS` starts of as many workers from the
 same checkpoint end the run; Ray Train itself starts anew without limit. Of a node that will be taken away the loop
 hears from Ray (`get_preemption_info` of ray.train), saves at once and goes on until it happens; such losses are borne
-in any number. An elastic group saves as well when a node comes, for Ray then starts it anew with more workers. What a
-recipe got wrong (a ValueError) is written down by the worker that found it; the workers that are started after that end
-at once, and the driver raises it. A loss of the driver ends Ray as well, and the next run of the same command resumes
-and counts anew.
+in any number. What a recipe got wrong (a ValueError) is written down by the worker that found it; the workers that are
+started after that end at once, and the driver raises it. A loss of the driver ends Ray as well, and the next run of the
+same command resumes and counts anew.
+
+Ray Train would end an elastic group without a word as soon as there is room for more workers, and with it what was done
+since the last checkpoint. So that is switched off: rank 0 looks for nodes that came, the loop saves and ends, and the
+driver starts a new group.
 
 Ray waits for places without a word, as a cluster may still start nodes; until a worker has begun, the driver says each
 minute what there is for them.
@@ -20,12 +23,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,9 +60,12 @@ first, also when a node was just lost, and takes fewer only after that time."""
 
 FIXED_SECONDS, ELASTIC_SECONDS = "120", "30"
 
-GROW_SECONDS = 60.0
-"""Between two looks of Ray whether an elastic group could have more workers. It then ends the group without a word, so
-the loop saves when it sees a node come, and what is done again is less than this; unless Ray looks first."""
+SETTLE_SECONDS = 15.0
+"""So long after the last node that came a new group is started: a cluster starts several one after the other, and each
+new group costs some 20 s."""
+
+JOINED = "joined"
+"""In the lasting folder: a group ended so that a larger one may go on."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +78,12 @@ def fit(plan: Plan) -> None:
     root.delete(TRIES)
     join(plan)
     variables = {**SETTINGS, START_SECONDS: FIXED_SECONDS if fewest == most else ELASTIC_SECONDS}
-    with settings(variables), told_while_none_begins(plan):
-        trainer(plan).fit()
+    with settings(variables), told_while_none_begins(root, lambda: awaited(plan, *resources())):
+        while True:
+            root.delete(JOINED)
+            trainer(plan).fit()
+            if not root.exists(JOINED):
+                break
     if root.exists(REFUSED):
         raise ValueError(root.read(REFUSED).decode())
 
@@ -102,7 +113,7 @@ def trainer(plan: Plan) -> Any:
             num_workers=most if fewest == most else (fewest, most),
             use_gpu=plan.gpu,
             resources_per_worker=share(plan.gpu),
-            elastic_resize_monitor_interval_s=GROW_SECONDS,
+            elastic_resize_monitor_interval_s=math.inf,
         ),
         torch_config=TorchConfig(backend="nccl" if plan.gpu else "gloo", timeout_s=GROUP_SECONDS),
         run_config=RunConfig(
@@ -116,14 +127,23 @@ def trainer(plan: Plan) -> Any:
 
 def join(plan: Plan) -> None:
     """A Ray that has room for the workers."""
-    fewest, most = plan.workers
+    most = plan.workers[1]
     running = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     start(None if running else most)  # before Ray is imported: it then reads how to authenticate
+    if not os.environ.get("RAY_ADDRESS"):  # a cluster may grow
+        check_room(plan, resources()[0])
+
+
+def resources() -> tuple[dict[str, float], dict[str, float]]:
+    """What the cluster has, and what of it is free."""
     import ray
 
-    if os.environ.get("RAY_ADDRESS"):  # a cluster may grow
-        return
-    there = ray.cluster_resources()
+    return ray.cluster_resources(), ray.available_resources()
+
+
+def check_room(plan: Plan, there: dict[str, float]) -> None:
+    """Refuse more workers than there will ever be room for."""
+    fewest = plan.workers[0]
     for name, each in share(plan.gpu).items():
         if there.get(name, 0) < fewest * each:
             raise ValueError(
@@ -134,10 +154,10 @@ def join(plan: Plan) -> None:
 
 
 @contextmanager
-def told_while_none_begins(plan: Plan) -> Iterator[None]:
+def told_while_none_begins(root: Root, what: Callable[[], str]) -> Iterator[None]:
     """Until a worker has begun, or the block is left: a line a minute that says what there is for them."""
     left = threading.Event()
-    telling = threading.Thread(target=_tell, args=(plan, left), daemon=True)
+    telling = threading.Thread(target=_tell, args=(root, what, left), daemon=True)
     telling.start()
     try:
         yield
@@ -146,17 +166,14 @@ def told_while_none_begins(plan: Plan) -> Iterator[None]:
         telling.join()
 
 
-def _tell(plan: Plan, left: threading.Event) -> None:
-    root, began = Root(plan.lasting.rstrip("/")), time.monotonic()
+def _tell(root: Root, what: Callable[[], str], left: threading.Event) -> None:
+    began = time.monotonic()
     while not left.wait(WAITING_SECONDS) and not root.names(TRIES):
-        logger.warning("no worker has begun after %.0f s: %s", time.monotonic() - began, awaited(plan))
+        logger.warning("no worker has begun after %.0f s: %s", time.monotonic() - began, what())
 
 
-def awaited(plan: Plan) -> str:
+def awaited(plan: Plan, there: dict[str, float], free: dict[str, float]) -> str:
     """What the fewest workers need, and what there is of it."""
-    import ray
-
-    free, there = ray.available_resources(), ray.cluster_resources()
     needs = [
         f"{plan.workers[0] * each:g} {name} ({there.get(name, 0):g} in the cluster, {free.get(name, 0):g} free)"
         for name, each in share(plan.gpu).items()
@@ -186,9 +203,10 @@ def storage(lasting: str) -> dict[str, Any]:
 class Nodes:
     """What Ray knows of nodes: which will be taken away, and, for a group that may grow, which came."""
 
-    def __init__(self, may_grow: bool) -> None:
-        """`may_grow`: the group has fewer workers than it may have."""
-        self.known = self._alive() if may_grow else None
+    def __init__(self, plan: Plan, count: int) -> None:
+        """`count`: workers of the group."""
+        self.share = share(plan.gpu)
+        self.arrivals = Arrivals(self._alive()) if count < plan.workers[1] else None
 
     def told(self) -> bool:
         """Ray ends its workers by itself."""
@@ -202,18 +220,31 @@ class Nodes:
         return frozenset() if info is None else frozenset(info.preempted_node_ids)
 
     def joined(self) -> bool:
-        """Whether a node came since this was asked. Ray starts a larger group `GROW_SECONDS` later at most."""
-        if self.known is None:
-            return False
-        alive = self._alive()
-        new, self.known = alive - self.known, alive
-        return bool(new)
+        """Whether nodes came that workers have room on."""
+        return self.arrivals is not None and self.arrivals.settled(self._alive(), time.monotonic())
 
-    @staticmethod
-    def _alive() -> frozenset[str]:
+    def _alive(self) -> frozenset[str]:
         import ray
 
-        return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])
+        return frozenset(
+            node["NodeID"]
+            for node in ray.nodes()
+            if node["Alive"] and all(node["Resources"].get(name, 0) >= each for name, each in self.share.items())
+        )
+
+
+class Arrivals:
+    """Nodes that came, told of when no more come."""
+
+    def __init__(self, known: frozenset[str]) -> None:
+        """`known`: those that are no news."""
+        self.known, self.last = known, math.inf
+
+    def settled(self, alive: frozenset[str], now: float) -> bool:
+        """Whether some came, the last of them `SETTLE_SECONDS` ago; `now` is in seconds."""
+        if alive - self.known:
+            self.known, self.last = self.known | alive, now
+        return now - self.last >= SETTLE_SECONDS
 
 
 def note_start(plan: Plan, count: int) -> None:
@@ -251,12 +282,13 @@ def worker(config: dict[str, Any]) -> None:
     if get_context().get_world_rank() == 0:
         note_start(plan, get_context().get_world_size())
     import torch
+    import torch.distributed as dist
     from ray.train.torch import get_device
 
     device = get_device()
     if device.type == "cpu":
         torch.set_num_threads(1)
-    from hare_ray.train.loop import train_loop
+    from hare_ray.train.loop import End, train_loop
     from hare_ray.train.process_group import members
 
     ranks = members()
@@ -264,9 +296,13 @@ def worker(config: dict[str, Any]) -> None:
     if root.exists(REFUSED):
         return
     try:
-        train_loop(plan, ranks, device, Nodes(ranks.rank == 0 and ranks.count < plan.workers[1]))
+        end = train_loop(plan, ranks, device, Nodes(plan, ranks.count))
     except (json.JSONDecodeError, UnicodeDecodeError):  # ValueErrors too, but of a file that came half
         raise
     except ValueError as error:
-        root.write(REFUSED, str(error).encode())
+        # Where a worker is lost Ray takes the group from under the others, which torch answers with a ValueError too.
+        if dist.is_initialized():
+            root.write(REFUSED, str(error).encode())
         raise
+    if end is End.JOINED and ranks.rank == 0:
+        root.write(JOINED, b"")

@@ -19,9 +19,9 @@ from ray.core.generated import autoscaler_pb2
 from ray.util import placement_group_table
 
 from hare_ray.store import Root
-from hare_ray.train import on_ray_train
 from hare_ray.train.checkpoint import Checkpoints
 from hare_ray.train.loop import starts_of
+from hare_ray.train.on_ray_train import fit
 from hare_ray.train.settings import METRICS, RESULT, Plan
 from tests.train.plans import plan
 from tests.train.stages import KILLS
@@ -75,17 +75,21 @@ def main(what: str, folder: Path) -> None:
     cluster.wait_for_nodes()
     os.environ["RAY_ADDRESS"] = cluster.address
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "60" if what == "killed" else "10"
-    on_ray_train.GROW_SECONDS = 25  # the loop is to see the new node first
     made = plan(
         folder,
-        steps=60,
+        steps=100,
         workers=(2, 2) if what == "killed" else (1, 2),
         checkpoint_steps=4 if what == "killed" else 1000,
         hook="tests.train.stages:slowly_while",
     )
-    happens = (bring, cluster, made, slow) if what == "grown" else (take_away, what, cluster, nodes, made, slow)
-    threading.Thread(target=happens[0], args=happens[1:], daemon=True).start()
-    on_ray_train.fit(made)
+    # Only the main thread may start a node.
+    training = threading.Thread(target=fit, args=(made,), daemon=True)
+    training.start()
+    if what == "grown":
+        bring(cluster, made, slow)
+    else:
+        take_away(what, cluster, nodes, made, slow)
+    training.join()
     print(Root(made.lasting).read(RESULT).decode())
     os._exit(0)  # what is left of the cluster ends with this process
 

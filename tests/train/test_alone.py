@@ -143,7 +143,7 @@ class Once:
 
 @pytest.mark.parametrize(
     ("what", "end", "steps"),
-    [("told", End.STOPPED, [8]), ("taken", End.FINISHED, [8, STEPS]), ("joined", End.FINISHED, [8, STEPS])],
+    [("told", End.STOPPED, [8]), ("taken", End.FINISHED, [8, STEPS]), ("joined", End.JOINED, [8])],
 )
 def test_what_is_heard_at_a_step_without_a_number_holds_until_one_is_saved(tmp_path, monkeypatch, what, end, steps):
     monkeypatch.setattr(loops, "ASK_SECONDS", 0.0)

@@ -13,7 +13,7 @@ from tests.train.plans import metrics, plan, processes
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 REPOSITORY = Path(__file__).parents[2]
-STEPS = 60
+STEPS = 100
 
 
 def trained(what: str, folder: Path) -> dict:
