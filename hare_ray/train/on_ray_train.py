@@ -29,7 +29,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -134,14 +134,14 @@ def join(plan: Plan) -> None:
         check_room(plan, resources()[0])
 
 
-def resources() -> tuple[dict[str, float], dict[str, float]]:
+def resources() -> tuple[Mapping[str, float], Mapping[str, float]]:
     """What the cluster has, and what of it is free."""
     import ray
 
     return ray.cluster_resources(), ray.available_resources()
 
 
-def check_room(plan: Plan, there: dict[str, float]) -> None:
+def check_room(plan: Plan, there: Mapping[str, float]) -> None:
     """Refuse more workers than there will ever be room for."""
     fewest = plan.workers[0]
     for name, each in share(plan.gpu).items():
@@ -172,7 +172,7 @@ def _tell(root: Root, what: Callable[[], str], left: threading.Event) -> None:
         logger.warning("no worker has begun after %.0f s: %s", time.monotonic() - began, what())
 
 
-def awaited(plan: Plan, there: dict[str, float], free: dict[str, float]) -> str:
+def awaited(plan: Plan, there: Mapping[str, float], free: Mapping[str, float]) -> str:
     """What the fewest workers need, and what there is of it."""
     needs = [
         f"{plan.workers[0] * each:g} {name} ({there.get(name, 0):g} in the cluster, {free.get(name, 0):g} free)"
