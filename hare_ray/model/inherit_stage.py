@@ -185,7 +185,9 @@ def special_of(config: dict[str, Any], new_of_old: np.ndarray | None) -> Any:
     for name in ("bos", "eos", "pad"):
         number = config.get(f"{name}_token_id")
         number = number[0] if isinstance(number, list) else number
-        known = number is not None and 0 <= number < config["vocab_size"]
-        new = int(new_of_old[number]) if known and new_of_old is not None else number
-        found[name] = new if known and new >= 0 else None
+        if number is None or not 0 <= number < config["vocab_size"]:
+            found[name] = None
+            continue
+        new = number if new_of_old is None else int(new_of_old[number])
+        found[name] = new if new >= 0 else None
     return SpecialTokens(**found)
