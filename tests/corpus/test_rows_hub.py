@@ -115,7 +115,13 @@ def test_a_dataset_by_hf(hub, tmp_path):
     endpoint, handler = hub
     stored = parquet(TEXTS)
     handler.files = {"README.md": b"about", "data/a.parquet": stored}
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(tmp_path),
+        "NO_PROXY": "127.0.0.1",
+        "HF_HUB_OFFLINE": "0",
+    }
     command = [sys.executable, "-c", PROGRAM, str(len(stored) // 4)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr
